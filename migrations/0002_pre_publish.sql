@@ -1,0 +1,136 @@
+-- Apply a batch of planned PUBLISH requests (RFC 3903 section 6), each presentity and event at most once.
+--
+-- In    arrays, one element for each request: the presentity; the request's key; publication and sequence that
+--       SIP-If-Match names (sequence NULL: an initial PUBLISH, whose publication id follows from its key);
+--       expires in seconds (0: remove); content type and body (NULL: none); apply false: the request has another
+--       fault, which counts only if the tag matches
+-- Out   one row for each request: verdict 'created' 'modified' 'refreshed' 'removed' 'replayed', 'unmatched' (412)
+--       or 'withheld' (matched, not applied);
+--       sequence and granted seconds of the answer; where the state changed its new version, whether somebody
+--       watches, and the other publications that are alive with their versions
+-- Locks presentity_state in key order, then presentity
+CREATE FUNCTION publish_batch_v1(
+    p_hash int4[], p_uri text[], p_username text[], p_domain text[], p_event text[], p_key bytea[],
+    p_publication bytea[], p_sequence int4[], p_expires int4[], p_content_type text[], p_body bytea[], p_sender text[],
+    p_apply bool[]
+) RETURNS TABLE (
+    ordinal int8, verdict text, sequence int4, granted int4, version int8, watched bool,
+    other_ids bytea[], other_versions int8[], at timestamptz
+) LANGUAGE plpgsql
+SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off
+AS $$
+#variable_conflict use_column
+DECLARE
+    v_now timestamptz;
+BEGIN
+    -- The lock: a row that is there is locked and not touched, a row that is not is made.
+    INSERT INTO presentity_state (presentity_hash, presentity_uri, event, version)
+    SELECT r.hash, r.uri, r.event, 0
+    FROM unnest(p_hash, p_uri, p_event) AS r (hash, uri, event)
+    ORDER BY r.hash, r.uri COLLATE "C", r.event COLLATE "C"
+    ON CONFLICT (presentity_hash, presentity_uri, event) DO UPDATE SET version = 0 WHERE false;
+
+    v_now := clock_timestamp();
+
+    RETURN QUERY
+    WITH request AS MATERIALIZED (
+        SELECT *
+        FROM unnest(p_hash, p_uri, p_username, p_domain, p_event, p_key, p_publication, p_sequence, p_expires,
+                    p_content_type, p_body, p_sender, p_apply)
+            WITH ORDINALITY AS r (hash, uri, username, domain, event, key, publication, sequence, expires,
+                                  content_type, body, sender, apply, ordinal)
+    ),
+    judged AS MATERIALIZED (
+        SELECT r.*, p.sequence AS held_sequence, p.granted AS held_granted,
+            CASE
+                WHEN p.publication_id IS NULL AND r.sequence IS NULL THEN 'created'
+                WHEN p.publication_id IS NULL THEN 'unmatched'
+                WHEN p.last_key = r.key THEN 'replayed'
+                WHEN r.sequence IS NULL THEN 'late'
+                WHEN p.ended IS NOT NULL OR p.expires <= v_now OR p.sequence <> r.sequence THEN 'unmatched'
+                WHEN NOT r.apply THEN 'withheld'
+                WHEN r.expires = 0 THEN 'removed'
+                WHEN r.body IS NULL OR (r.body = p.body AND r.content_type = p.content_type) THEN 'refreshed'
+                ELSE 'modified'
+            END AS verdict
+        FROM request AS r
+        LEFT JOIN presentity AS p
+            ON p.presentity_hash = r.hash AND p.publication_id = r.publication
+            AND p.presentity_uri = r.uri AND p.event = r.event
+    ),
+    bumped AS (
+        UPDATE presentity_state AS s
+        SET version = nextval('presentity_version')
+        FROM judged AS j
+        WHERE s.presentity_hash = j.hash AND s.presentity_uri = j.uri AND s.event = j.event
+            AND j.verdict IN ('created', 'modified', 'removed')
+        RETURNING j.ordinal, s.version
+    ),
+    created AS (
+        INSERT INTO presentity (presentity_hash, publication_id, presentity_uri, username, domain, event, sequence,
+            etag, expires, received_time, content_type, body, sender, version, last_key, granted)
+        SELECT j.hash, j.publication, j.uri, j.username, j.domain, j.event, 1,
+            encode(j.publication, 'hex') || '.1', v_now + make_interval(secs => j.expires), v_now,
+            j.content_type, j.body, j.sender, b.version, j.key, j.expires
+        FROM judged AS j
+        JOIN bumped AS b USING (ordinal)
+        WHERE j.verdict = 'created'
+    ),
+    changed AS (
+        UPDATE presentity AS p
+        SET sequence = p.sequence + 1,
+            etag = encode(p.publication_id, 'hex') || '.' || (p.sequence + 1),
+            expires = v_now + make_interval(secs => j.expires),
+            received_time = CASE j.verdict WHEN 'modified' THEN v_now ELSE p.received_time END,
+            content_type = CASE j.verdict WHEN 'modified' THEN j.content_type ELSE p.content_type END,
+            body = CASE j.verdict WHEN 'modified' THEN j.body WHEN 'removed' THEN ''::bytea ELSE p.body END,
+            sender = CASE j.verdict WHEN 'refreshed' THEN p.sender ELSE j.sender END,
+            version = coalesce(b.version, p.version),
+            last_key = j.key,
+            granted = j.expires,
+            ended = CASE j.verdict WHEN 'removed' THEN v_now END
+        FROM judged AS j
+        LEFT JOIN bumped AS b USING (ordinal)
+        WHERE p.presentity_hash = j.hash AND p.publication_id = j.publication
+            AND j.verdict IN ('modified', 'refreshed', 'removed')
+    ),
+    seen AS MATERIALIZED (
+        SELECT j.ordinal, j.hash, j.uri, j.event,
+            EXISTS (
+                SELECT FROM delivery AS d
+                WHERE d.presentity_hash = j.hash AND d.presentity_uri = j.uri AND d.event = j.event
+            ) AS watched
+        FROM judged AS j
+        JOIN bumped AS b USING (ordinal)
+    ),
+    told AS (
+        INSERT INTO change_event (presentity_hash, presentity_uri, event, due)
+        SELECT w.hash, w.uri, w.event, v_now FROM seen AS w WHERE w.watched
+    )
+    SELECT j.ordinal,
+        CASE j.verdict WHEN 'late' THEN 'replayed' ELSE j.verdict END,
+        CASE j.verdict
+            WHEN 'created' THEN 1 WHEN 'late' THEN 1 WHEN 'replayed' THEN j.held_sequence
+            ELSE j.held_sequence + 1
+        END,
+        CASE j.verdict WHEN 'replayed' THEN j.held_granted ELSE j.expires END,
+        b.version, w.watched, o.ids, o.versions, v_now
+    FROM judged AS j
+    LEFT JOIN bumped AS b USING (ordinal)
+    LEFT JOIN seen AS w USING (ordinal)
+    LEFT JOIN LATERAL (
+        SELECT array_agg(p.publication_id) AS ids, array_agg(p.version) AS versions
+        FROM presentity AS p
+        WHERE b.version IS NOT NULL AND p.presentity_hash = j.hash AND p.presentity_uri = j.uri
+            AND p.event = j.event AND p.ended IS NULL AND p.expires > v_now AND p.publication_id <> j.publication
+    ) AS o ON true;
+
+    -- A refused request leaves nothing behind, not even the row it locked.
+    IF EXISTS (SELECT FROM unnest(p_sequence) AS r (sequence) WHERE r.sequence IS NOT NULL) THEN
+        DELETE FROM presentity_state AS s
+        USING unnest(p_hash, p_uri, p_event, p_sequence) AS r (hash, uri, event, sequence)
+        WHERE r.sequence IS NOT NULL AND s.version = 0
+            AND s.presentity_hash = r.hash AND s.presentity_uri = r.uri AND s.event = r.event;
+    END IF;
+END
+$$;

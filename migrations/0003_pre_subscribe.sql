@@ -1,0 +1,150 @@
+-- Apply a batch of planned SUBSCRIBE requests (RFC 6665 section 4.2.1), each dialog at most once.
+--
+-- In    arrays, one element for each request: the presentity's hash and, for an initial request, its URI (NULL: the
+--       request is in a dialog, which knows it); event and id; the request's key; the dialog's id and whether the
+--       request is in it; Call-ID, tags, CSeq; expires in seconds; who watches; To and From values without tags;
+--       Contact, Record-Route, our Contact, media type chosen by Accept, User-Agent, +sip.instance; the flow; apply
+--       false: the request has another fault, which counts only if its dialog is there
+-- Out   one row for each request: verdict 'created' 'fetched' 'refreshed' 'ended' 'replayed' 'unmatched' (481)
+--       'other_usage' (403) 'out_of_order' (500) or 'withheld' (matched, not applied); granted seconds; for a dialog that was written, its row as it is
+--       now, as far as the caller does not know it
+-- Locks presentity_state in key order, then active_watchers, delivery
+CREATE FUNCTION subscribe_batch_v1(
+    p_hash int4[], p_uri text[], p_event text[], p_event_id text[], p_key bytea[], p_dialog bytea[],
+    p_in_dialog bool[], p_callid text[], p_to_tag text[], p_from_tag text[], p_cseq int4[], p_expires int4[],
+    p_watcher_username text[], p_watcher_domain text[], p_to_uri text[], p_from_uri text[], p_contact text[],
+    p_record_route text[], p_local_contact text[], p_accept text[], p_user_agent text[], p_sip_instance text[],
+    p_edge_instance text[], p_edge_address text[], p_socket_info text[], p_transport text[],
+    p_apply bool[]
+) RETURNS TABLE (
+    ordinal int8, verdict text, granted int4, revision int4, presentity_uri text, event text, event_id text,
+    to_uri text, from_uri text, record_route text, status int2, reason text, expires timestamptz, at timestamptz
+) LANGUAGE plpgsql
+SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off
+AS $$
+#variable_conflict use_column
+DECLARE
+    v_now timestamptz;
+    v_uri text[];
+    v_event text[];
+BEGIN
+    -- The presentity of a dialog never changes, so it may be read before its lock is taken.
+    SELECT array_agg(coalesce(r.uri, w.presentity_uri) ORDER BY r.ordinal),
+           array_agg(CASE WHEN r.uri IS NULL THEN w.event ELSE r.event END ORDER BY r.ordinal)
+    INTO v_uri, v_event
+    FROM unnest(p_hash, p_uri, p_event, p_dialog) WITH ORDINALITY AS r (hash, uri, event, dialog, ordinal)
+    LEFT JOIN active_watchers AS w
+        ON r.uri IS NULL AND w.presentity_hash = r.hash AND w.dialog_id = r.dialog;
+
+    INSERT INTO presentity_state (presentity_hash, presentity_uri, event, version)
+    SELECT DISTINCT r.hash, r.uri COLLATE "C" AS uri, r.event COLLATE "C" AS event, 0
+    FROM unnest(p_hash, v_uri, v_event) AS r (hash, uri, event)
+    WHERE r.uri IS NOT NULL
+    ORDER BY 1, 2, 3
+    ON CONFLICT (presentity_hash, presentity_uri, event) DO UPDATE SET version = 0 WHERE false;
+
+    v_now := clock_timestamp();
+
+    RETURN QUERY
+    WITH request AS MATERIALIZED (
+        SELECT *
+        FROM unnest(p_hash, v_uri, v_event, p_event, p_event_id, p_key, p_dialog, p_in_dialog, p_callid, p_to_tag,
+                    p_from_tag, p_cseq, p_expires, p_watcher_username, p_watcher_domain, p_to_uri, p_from_uri,
+                    p_contact, p_record_route, p_local_contact, p_accept, p_user_agent, p_sip_instance,
+                    p_edge_instance, p_edge_address, p_socket_info, p_transport, p_apply)
+            WITH ORDINALITY AS r (hash, uri, event, asked_event, event_id, key, dialog, in_dialog, callid, to_tag,
+                    from_tag, cseq, expires, watcher_username, watcher_domain, to_uri, from_uri, contact,
+                    record_route, local_contact, accept, user_agent, sip_instance, edge_instance, edge_address,
+                    socket_info, transport, apply, ordinal)
+    ),
+    judged AS MATERIALIZED (
+        SELECT r.*, w.granted AS held_granted, w.revision AS held_revision, w.event_id AS held_event_id,
+            w.to_uri AS held_to_uri, w.from_uri AS held_from_uri, w.record_route AS held_record_route,
+            (w.socket_info, w.edge_instance) IS DISTINCT FROM (r.socket_info, r.edge_instance) AS moved,
+            CASE
+                WHEN w.dialog_id IS NULL AND r.in_dialog THEN 'unmatched'
+                WHEN w.dialog_id IS NULL AND r.expires = 0 THEN 'fetched'
+                WHEN w.dialog_id IS NULL THEN 'created'
+                WHEN w.callid <> r.callid OR w.from_tag <> r.from_tag THEN 'unmatched'
+                WHEN w.last_key = r.key THEN 'replayed'
+                WHEN NOT r.in_dialog THEN 'late'
+                WHEN w.ended IS NOT NULL OR w.expires <= v_now THEN 'unmatched'
+                WHEN w.event <> r.asked_event OR w.event_id <> r.event_id THEN 'other_usage'
+                WHEN r.cseq <= w.remote_cseq THEN 'out_of_order'
+                WHEN NOT r.apply THEN 'withheld'
+                WHEN r.expires = 0 THEN 'ended'
+                ELSE 'refreshed'
+            END AS verdict
+        FROM request AS r
+        LEFT JOIN active_watchers AS w ON w.presentity_hash = r.hash AND w.dialog_id = r.dialog
+    ),
+    versioned AS (
+        UPDATE presentity_state AS s
+        SET version = nextval('presentity_version')
+        FROM (SELECT DISTINCT j.hash, j.uri, j.event FROM judged AS j WHERE j.verdict IN ('created', 'fetched')) AS j
+        WHERE s.presentity_hash = j.hash AND s.presentity_uri = j.uri AND s.event = j.event AND s.version = 0
+    ),
+    created AS (
+        INSERT INTO active_watchers (presentity_hash, dialog_id, presentity_uri, event, event_id, watcher_username,
+            watcher_domain, callid, to_tag, from_tag, to_uri, from_uri, remote_cseq, contact, record_route,
+            local_contact, accept, user_agent, sip_instance, expires, status, reason, edge_instance, edge_address,
+            socket_info, revision, last_key, granted, created, ended)
+        SELECT j.hash, j.dialog, j.uri, j.event, j.event_id, j.watcher_username, j.watcher_domain, j.callid,
+            j.to_tag, j.from_tag, j.to_uri, j.from_uri, j.cseq, j.contact, j.record_route, j.local_contact,
+            j.accept, j.user_agent, j.sip_instance, v_now + make_interval(secs => j.expires),
+            CASE j.verdict WHEN 'fetched' THEN 3 ELSE 1 END, CASE j.verdict WHEN 'fetched' THEN 'timeout' ELSE '' END,
+            j.edge_instance, j.edge_address, j.socket_info, 1, j.key, j.expires, v_now,
+            CASE j.verdict WHEN 'fetched' THEN v_now END
+        FROM judged AS j
+        WHERE j.verdict IN ('created', 'fetched')
+    ),
+    owed AS (
+        INSERT INTO delivery (presentity_hash, dialog_id, presentity_uri, event, status, revision, local_cseq,
+            version, sent_version, edge_instance, transport)
+        SELECT j.hash, j.dialog, j.uri, j.event, CASE j.verdict WHEN 'fetched' THEN 3 ELSE 1 END, 1, 0, -1, 0,
+            j.edge_instance, j.transport
+        FROM judged AS j
+        WHERE j.verdict IN ('created', 'fetched')
+    ),
+    changed AS (
+        UPDATE active_watchers AS w
+        SET remote_cseq = j.cseq, contact = j.contact, local_contact = j.local_contact, accept = j.accept,
+            user_agent = j.user_agent, sip_instance = j.sip_instance,
+            expires = v_now + make_interval(secs => j.expires),
+            status = CASE j.verdict WHEN 'ended' THEN 3 ELSE w.status END,
+            reason = CASE j.verdict WHEN 'ended' THEN 'timeout' ELSE w.reason END,
+            edge_instance = j.edge_instance, edge_address = j.edge_address, socket_info = j.socket_info,
+            revision = w.revision + 1, last_key = j.key, granted = j.expires,
+            ended = CASE j.verdict WHEN 'ended' THEN v_now END
+        FROM judged AS j
+        WHERE w.presentity_hash = j.hash AND w.dialog_id = j.dialog AND j.verdict IN ('refreshed', 'ended')
+        RETURNING j.ordinal, w.status, w.reason
+    ),
+    renewed AS (
+        -- What was outstanding on another flow is given up: the watcher has moved.
+        UPDATE delivery AS d
+        SET status = CASE j.verdict WHEN 'ended' THEN 3 ELSE d.status END, revision = j.held_revision + 1,
+            sent_version = 0, edge_instance = j.edge_instance, transport = j.transport, not_before = NULL,
+            outstanding_cseq = CASE WHEN j.moved THEN NULL ELSE d.outstanding_cseq END
+        FROM judged AS j
+        WHERE d.presentity_hash = j.hash AND d.dialog_id = j.dialog AND j.verdict IN ('refreshed', 'ended')
+    ),
+    told AS (
+        INSERT INTO change_event (presentity_hash, presentity_uri, event, dialog_id, due)
+        SELECT j.hash, j.uri, j.event, j.dialog, v_now
+        FROM judged AS j
+        WHERE j.verdict IN ('created', 'fetched', 'refreshed', 'ended')
+    )
+    SELECT j.ordinal,
+        CASE j.verdict WHEN 'late' THEN 'replayed' ELSE j.verdict END,
+        CASE j.verdict WHEN 'replayed' THEN j.held_granted ELSE j.expires END,
+        CASE WHEN j.verdict IN ('created', 'fetched') THEN 1 ELSE j.held_revision + 1 END,
+        j.uri, j.event, coalesce(j.held_event_id, j.event_id), coalesce(j.held_to_uri, j.to_uri),
+        coalesce(j.held_from_uri, j.from_uri), coalesce(j.held_record_route, j.record_route),
+        coalesce(c.status, CASE j.verdict WHEN 'fetched' THEN 3 ELSE 1 END::int2),
+        coalesce(c.reason, CASE j.verdict WHEN 'fetched' THEN 'timeout' ELSE '' END),
+        v_now + make_interval(secs => j.expires), v_now
+    FROM judged AS j
+    LEFT JOIN changed AS c USING (ordinal);
+END
+$$;

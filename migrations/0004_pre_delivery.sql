@@ -1,0 +1,297 @@
+-- Claim the NOTIFYs that are owed: events first, then their presentities' locks, then the dialogs.
+--
+-- In    who claims; how many events and dialogs at most; how long an outcome is awaited
+-- Out   one row for each dialog that was marked: the presentity and its version, the CSeq to use, the document
+--       version, the status and revision of the dialog; `at` is Postgres's time
+-- Pre   An event whose presentity still has dialogs to mark stays. A dialog with a NOTIFY outstanding is not
+--       marked: it lags, and the outcome of that NOTIFY makes an event for it.
+-- Locks change_event (SKIP LOCKED), presentity_state in key order, delivery
+CREATE FUNCTION claim_notifies_v1(p_notifier text, p_events int4, p_dialogs int4, p_patience interval)
+RETURNS TABLE (
+    presentity_hash int4, presentity_uri text, event text, version int8, dialog_id bytea, cseq int4,
+    document_version int4, status int2, revision int4, at timestamptz
+) LANGUAGE plpgsql
+SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off
+AS $$
+#variable_conflict use_column
+DECLARE
+    v_now timestamptz := clock_timestamp();
+    v_events change_event[];
+    v_marked int4;
+BEGIN
+    WITH taken AS (
+        SELECT e.*
+        FROM change_event AS e
+        WHERE e.due <= v_now
+        ORDER BY e.due, e.id
+        LIMIT p_events
+        FOR UPDATE SKIP LOCKED
+    )
+    SELECT array_agg(t::change_event) INTO v_events FROM taken AS t;
+    IF v_events IS NULL THEN
+        RETURN;
+    END IF;
+
+    PERFORM 1
+    FROM presentity_state AS s
+    JOIN (SELECT DISTINCT e.presentity_hash, e.presentity_uri, e.event FROM unnest(v_events) AS e) AS k
+        USING (presentity_hash, presentity_uri, event)
+    ORDER BY s.presentity_hash, s.presentity_uri, s.event
+    FOR NO KEY UPDATE OF s;
+
+    v_now := clock_timestamp();
+
+    RETURN QUERY
+    WITH due AS MATERIALIZED (
+        SELECT s.presentity_hash, d.dialog_id, s.version
+        FROM unnest(v_events) AS e
+        JOIN presentity_state AS s USING (presentity_hash, presentity_uri, event)
+        JOIN delivery AS d ON d.presentity_hash = e.presentity_hash AND d.dialog_id = e.dialog_id
+        WHERE e.dialog_id IS NOT NULL AND d.sent_version < s.version AND d.outstanding_cseq IS NULL
+            AND d.edge_instance IS NOT NULL AND (d.not_before IS NULL OR d.not_before <= v_now)
+        UNION
+        SELECT s.presentity_hash, d.dialog_id, s.version
+        FROM unnest(v_events) AS e
+        JOIN presentity_state AS s USING (presentity_hash, presentity_uri, event)
+        JOIN delivery AS d ON d.presentity_hash = e.presentity_hash
+            AND d.presentity_uri = e.presentity_uri AND d.event = e.event
+        WHERE e.dialog_id IS NULL AND d.sent_version < s.version AND d.outstanding_cseq IS NULL
+            AND d.edge_instance IS NOT NULL AND (d.not_before IS NULL OR d.not_before <= v_now)
+        LIMIT p_dialogs
+    )
+    UPDATE delivery AS d
+    SET local_cseq = d.local_cseq + 1, version = d.version + 1, sent_version = u.version,
+        outstanding_cseq = d.local_cseq + 1, outstanding_notifier = p_notifier,
+        outstanding_until = v_now + p_patience
+    FROM due AS u
+    WHERE d.presentity_hash = u.presentity_hash AND d.dialog_id = u.dialog_id
+    RETURNING d.presentity_hash, d.presentity_uri, d.event, u.version, d.dialog_id, d.local_cseq, d.version,
+        d.status, d.revision, v_now;
+    GET DIAGNOSTICS v_marked = ROW_COUNT;
+
+    IF v_marked < p_dialogs THEN
+        DELETE FROM change_event AS c
+        USING unnest(v_events) AS e
+        WHERE c.presentity_hash = e.presentity_hash AND c.id = e.id;
+    ELSE
+        DELETE FROM change_event AS c
+        USING unnest(v_events) AS e
+        WHERE c.presentity_hash = e.presentity_hash AND c.id = e.id
+            AND NOT EXISTS (
+                SELECT
+                FROM presentity_state AS s
+                JOIN delivery AS d ON d.presentity_hash = s.presentity_hash
+                    AND d.presentity_uri = s.presentity_uri AND d.event = s.event
+                WHERE s.presentity_hash = e.presentity_hash AND s.presentity_uri = e.presentity_uri
+                    AND s.event = e.event AND (e.dialog_id IS NULL OR d.dialog_id = e.dialog_id)
+                    AND d.sent_version < s.version AND d.outstanding_cseq IS NULL AND d.edge_instance IS NOT NULL
+                    AND (d.not_before IS NULL OR d.not_before <= v_now)
+            );
+    END IF;
+END
+$$;
+
+-- Apply the outcomes of NOTIFYs.
+--
+-- In    arrays: the dialog, the CSeq of the NOTIFY, the verdict: 'delivered'; 'ended' (the dialog is over, RFC 6665
+--       section 4.2.2); 'kept' (failed, the subscription lives, the state is not sent again by itself); 'again' (owed
+--       again after so many seconds: Retry-After, or an edge that did not take it); seconds; why it ended
+-- Out   the dialogs that ended, and how many were matched
+-- Pre   An outcome whose CSeq is not the outstanding one is old news and changes nothing.
+-- Locks presentity_state in key order, then delivery, active_watchers
+CREATE FUNCTION apply_outcomes_v1(
+    p_hash int4[], p_dialog bytea[], p_cseq int4[], p_verdict text[], p_seconds float8[], p_reason text[]
+) RETURNS TABLE (presentity_hash int4, dialog_id bytea, revision int4, again bool)
+LANGUAGE plpgsql
+SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off
+AS $$
+#variable_conflict use_column
+DECLARE
+    v_now timestamptz;
+BEGIN
+    PERFORM 1
+    FROM presentity_state AS s
+    JOIN (
+        SELECT DISTINCT d.presentity_hash, d.presentity_uri, d.event
+        FROM unnest(p_hash, p_dialog) AS o (hash, dialog)
+        JOIN delivery AS d ON d.presentity_hash = o.hash AND d.dialog_id = o.dialog
+    ) AS k USING (presentity_hash, presentity_uri, event)
+    ORDER BY s.presentity_hash, s.presentity_uri, s.event
+    FOR NO KEY UPDATE OF s;
+
+    v_now := clock_timestamp();
+
+    RETURN QUERY
+    WITH outcome AS MATERIALIZED (
+        SELECT d.presentity_hash, d.dialog_id, d.presentity_uri, d.event, o.seconds, o.reason,
+            -- The last NOTIFY of a dialog ends it whatever became of it; one that was overtaken by an end does not.
+            CASE
+                WHEN o.verdict = 'ended' THEN 'ended'
+                WHEN d.status = 3 AND d.sent_version > 0 THEN
+                    CASE WHEN o.verdict = 'again' AND o.seconds < 5 THEN 'again' ELSE 'gone' END
+                WHEN o.verdict = 'again' THEN 'again'
+                WHEN d.sent_version < s.version THEN 'lags'
+                ELSE 'clear'
+            END AS verdict
+        FROM unnest(p_hash, p_dialog, p_cseq, p_verdict, p_seconds, p_reason)
+            AS o (hash, dialog, cseq, verdict, seconds, reason)
+        JOIN delivery AS d
+            ON d.presentity_hash = o.hash AND d.dialog_id = o.dialog AND d.outstanding_cseq = o.cseq
+        JOIN presentity_state AS s
+            ON s.presentity_hash = d.presentity_hash AND s.presentity_uri = d.presentity_uri AND s.event = d.event
+    ),
+    cleared AS (
+        UPDATE delivery AS d
+        SET outstanding_cseq = NULL, outstanding_notifier = NULL, outstanding_until = NULL,
+            sent_version = CASE o.verdict WHEN 'again' THEN 0 ELSE d.sent_version END,
+            not_before = CASE o.verdict WHEN 'again' THEN v_now + make_interval(secs => o.seconds) END
+        FROM outcome AS o
+        WHERE d.presentity_hash = o.presentity_hash AND d.dialog_id = o.dialog_id
+            AND o.verdict IN ('again', 'lags', 'clear')
+    ),
+    told AS (
+        INSERT INTO change_event (presentity_hash, presentity_uri, event, dialog_id, due)
+        SELECT o.presentity_hash, o.presentity_uri, o.event, o.dialog_id,
+            v_now + CASE o.verdict WHEN 'again' THEN make_interval(secs => o.seconds) ELSE interval '0' END
+        FROM outcome AS o
+        WHERE o.verdict IN ('again', 'lags')
+    ),
+    removed AS (
+        DELETE FROM delivery AS d
+        USING outcome AS o
+        WHERE d.presentity_hash = o.presentity_hash AND d.dialog_id = o.dialog_id
+            AND o.verdict IN ('ended', 'gone')
+    ),
+    buried AS (
+        UPDATE active_watchers AS w
+        SET status = 3, reason = o.reason, ended = v_now, revision = w.revision + 1
+        FROM outcome AS o
+        WHERE w.presentity_hash = o.presentity_hash AND w.dialog_id = o.dialog_id
+            AND o.verdict = 'ended' AND w.ended IS NULL
+        RETURNING w.presentity_hash, w.dialog_id, w.revision
+    )
+    SELECT b.presentity_hash, b.dialog_id, b.revision, false FROM buried AS b
+    UNION ALL
+    SELECT o.presentity_hash, o.dialog_id, 0, true FROM outcome AS o WHERE o.verdict IN ('again', 'lags');
+END
+$$;
+
+-- Give up marks that nobody will clear: their notifier is dead, or their time is over. Each dialog is owed again.
+--
+-- In    notifiers that are dead; how many marks at most; a claim younger than `p_grace` is left alone, since its edge
+--       may be about to report
+-- Out   how many marks were cleared
+-- Locks presentity_state in key order (SKIP LOCKED: what is busy comes next time), then delivery
+CREATE FUNCTION clear_marks_v1(p_dead_notifiers text[], p_limit int4, p_patience interval, p_grace interval)
+RETURNS int4 LANGUAGE plpgsql
+SET jit = off
+AS $$
+#variable_conflict use_column
+DECLARE
+    v_now timestamptz := clock_timestamp();
+    v_found delivery[];
+    v_cleared int4;
+BEGIN
+    WITH found AS (
+        SELECT d.*
+        FROM delivery AS d
+        WHERE d.outstanding_cseq IS NOT NULL
+            AND (d.outstanding_until <= v_now
+                 OR (d.outstanding_notifier = ANY (p_dead_notifiers)
+                     AND d.outstanding_until <= v_now + p_patience - p_grace))
+        LIMIT p_limit
+    )
+    SELECT array_agg(f::delivery) INTO v_found FROM found AS f;
+    IF v_found IS NULL THEN
+        RETURN 0;
+    END IF;
+
+    WITH held AS MATERIALIZED (
+        SELECT s.presentity_hash, s.presentity_uri, s.event
+        FROM presentity_state AS s
+        JOIN (SELECT DISTINCT f.presentity_hash, f.presentity_uri, f.event FROM unnest(v_found) AS f) AS k
+            USING (presentity_hash, presentity_uri, event)
+        ORDER BY s.presentity_hash, s.presentity_uri, s.event
+        FOR NO KEY UPDATE OF s SKIP LOCKED
+    ),
+    cleared AS (
+        UPDATE delivery AS d
+        SET outstanding_cseq = NULL, outstanding_notifier = NULL, outstanding_until = NULL, sent_version = 0
+        FROM unnest(v_found) AS f
+        JOIN held AS h USING (presentity_hash, presentity_uri, event)
+        WHERE d.presentity_hash = f.presentity_hash AND d.dialog_id = f.dialog_id
+            AND d.outstanding_cseq = f.outstanding_cseq
+        RETURNING d.presentity_hash, d.presentity_uri, d.event, d.dialog_id
+    )
+    INSERT INTO change_event (presentity_hash, presentity_uri, event, dialog_id, due)
+    SELECT c.presentity_hash, c.presentity_uri, c.event, c.dialog_id, v_now FROM cleared AS c;
+    GET DIAGNOSTICS v_cleared = ROW_COUNT;
+    RETURN v_cleared;
+END
+$$;
+
+-- An edge instance is gone: give its UDP dialogs to another one, let those bound to a connection wait for their next
+-- SUBSCRIBE, and clear what was outstanding over it.
+--
+-- In    the instance that is gone; the instance and address that take over (NULL: none, all wait); how many at most
+-- Out   how many dialogs were changed; call again until it is 0
+-- Locks presentity_state in key order (SKIP LOCKED), then delivery, active_watchers
+CREATE FUNCTION rehome_dialogs_v1(p_gone text, p_instance text, p_address text, p_limit int4)
+RETURNS int4 LANGUAGE plpgsql
+SET jit = off
+AS $$
+#variable_conflict use_column
+DECLARE
+    v_now timestamptz := clock_timestamp();
+    v_found delivery[];
+    v_moved int4;
+BEGIN
+    WITH found AS (
+        SELECT d.* FROM delivery AS d WHERE d.edge_instance = p_gone LIMIT p_limit
+    )
+    SELECT array_agg(f::delivery) INTO v_found FROM found AS f;
+    IF v_found IS NULL THEN
+        RETURN 0;
+    END IF;
+
+    WITH held AS MATERIALIZED (
+        SELECT s.presentity_hash, s.presentity_uri, s.event
+        FROM presentity_state AS s
+        JOIN (SELECT DISTINCT f.presentity_hash, f.presentity_uri, f.event FROM unnest(v_found) AS f) AS k
+            USING (presentity_hash, presentity_uri, event)
+        ORDER BY s.presentity_hash, s.presentity_uri, s.event
+        FOR NO KEY UPDATE OF s SKIP LOCKED
+    ),
+    moved AS (
+        UPDATE delivery AS d
+        SET edge_instance = CASE d.transport WHEN 'udp' THEN p_instance END,
+            revision = d.revision + 1,
+            sent_version = CASE WHEN d.outstanding_cseq IS NULL THEN d.sent_version ELSE 0 END,
+            outstanding_cseq = NULL, outstanding_notifier = NULL, outstanding_until = NULL
+        FROM unnest(v_found) AS f
+        JOIN held AS h USING (presentity_hash, presentity_uri, event)
+        WHERE d.presentity_hash = f.presentity_hash AND d.dialog_id = f.dialog_id AND d.edge_instance = p_gone
+            AND ((d.transport = 'udp' AND p_instance IS NOT NULL) OR d.status <> 3)
+        RETURNING d.presentity_hash, d.presentity_uri, d.event, d.dialog_id, d.edge_instance, d.revision
+    ),
+    -- Nobody is left to tell of the end of a dialog whose connection is gone.
+    untold AS (
+        DELETE FROM delivery AS d
+        USING unnest(v_found) AS f
+        JOIN held AS h USING (presentity_hash, presentity_uri, event)
+        WHERE d.presentity_hash = f.presentity_hash AND d.dialog_id = f.dialog_id AND d.edge_instance = p_gone
+            AND NOT (d.transport = 'udp' AND p_instance IS NOT NULL) AND d.status = 3
+    ),
+    known AS (
+        UPDATE active_watchers AS w
+        SET edge_instance = coalesce(m.edge_instance, ''), edge_address = coalesce(p_address, ''),
+            revision = m.revision
+        FROM moved AS m
+        WHERE w.presentity_hash = m.presentity_hash AND w.dialog_id = m.dialog_id
+    )
+    INSERT INTO change_event (presentity_hash, presentity_uri, event, dialog_id, due)
+    SELECT m.presentity_hash, m.presentity_uri, m.event, m.dialog_id, v_now FROM moved AS m;
+    GET DIAGNOSTICS v_moved = ROW_COUNT;
+    RETURN v_moved;
+END
+$$;
