@@ -1,0 +1,56 @@
+"""The values of From, To, Contact, Route and Record-Route (RFC 3261 section 20.10)."""
+
+import re
+from dataclasses import dataclass
+
+from vedette.sip.errors import SipError
+from vedette.sip.grammar import QUOTED_STRING, parse_parameters
+
+_NAME_ADDR = re.compile(
+    rf"\s*(?P<display>{QUOTED_STRING}|[^<\"]*?)\s*<(?P<uri>[^<>\"]*)>(?P<parameters>.*)", re.DOTALL
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """A name-addr or addr-spec with its header parameters (names in lower case, values unquoted)."""
+
+    display: str
+    uri: str
+    parameters: dict[str, str | None]
+
+    @property
+    def tag(self) -> str | None:
+        """The `tag` parameter, None where absent."""
+        return self.parameters.get("tag")
+
+
+def parse_address(value: str, field: str) -> Address:
+    """The one address in a header value; `field` names the header in the SipError raised for bad grammar.
+
+    Without `<>` everything after the first `;` belongs to the header, not to the URI (RFC 3261 section 20).
+    """
+    match = _NAME_ADDR.fullmatch(value)
+    if match is not None:
+        uri = match["uri"]
+        if not uri or uri != uri.strip():
+            raise SipError(f"Malformed URI in {field}")
+        return Address(match["display"], uri, parse_parameters(match["parameters"], field))
+    if '"' in value.partition(";")[0] or "<" in value.partition(";")[0]:
+        raise SipError(f"Malformed {field}")
+    uri, semicolon, rest = value.strip().partition(";")
+    uri = uri.strip()
+    if ":" not in uri or any(mark in uri for mark in " \t,?"):
+        raise SipError(f"Malformed {field}")
+    return Address("", uri, parse_parameters(semicolon + rest, field))
+
+
+def without_tag(value: str) -> str:
+    """The text of a From or To value without its `tag`, everything else as it was written."""
+    head, bracket, tail = value.rpartition(">")
+    if bracket and '"' not in tail:
+        return head + bracket + _TAG.sub("", tail)
+    return _TAG.sub("", value)
+
+
+_TAG = re.compile(r"\s*;\s*tag\s*=\s*[^;\s]*", re.IGNORECASE)

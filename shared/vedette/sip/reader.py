@@ -1,0 +1,117 @@
+"""From bytes to a message (RFC 3261 section 7): split once, keep the text, let typed fields parse themselves.
+
+A request with a broken header is still returned, with its `defect`, so that it can be answered with 400. What has
+no SIP start line raises NotSipError; a response that is broken raises SipError and is to be dropped.
+"""
+
+import re
+
+from vedette.sip.errors import NotSipError, SipError
+from vedette.sip.headers import COMPACT_FORMS, Headers
+from vedette.sip.message import Request, Response
+from vedette.sip.octets import decode
+
+MAX_HEADERS = 256
+MAX_HEADER_LENGTH = 16384
+
+_REQUEST_LINE = re.compile(
+    r"(?P<method>[^\s\x00-\x1f]+) (?P<uri>.*) SIP/(?P<version>[0-9]+\.[0-9]+)[ \t]*", re.DOTALL
+)
+_STATUS_LINE = re.compile(r"SIP/2\.0 +(?P<status>[0-9]{3})(?: (?P<reason>.*))?", re.DOTALL)
+
+
+def read_message(data: bytes, *, stream: bool = False) -> Request | Response:
+    """The message in a datagram, or in the octets that the stream framer cut out (`stream=True`).
+
+    In a datagram the body ends at Content-Length or, without one, at the end; octets beyond are discarded
+    (section 18.3). Raises NotSipError or SipError as the module says.
+    """
+    head, separator, body = data.partition(b"\r\n\r\n")
+    defect: SipError | None = None
+    if not separator:
+        if b"\r" not in data and b"\n\n" in data:
+            head, separator, body = data.partition(b"\n\n")
+            head = head.replace(b"\n", b"\r\n")
+        else:
+            head = head.removesuffix(b"\r\n")
+            defect = SipError("Headers do not end in an empty line")
+    lines = decode(head).split("\r\n")
+    start = lines[0]
+    if start.startswith("SIP/"):
+        return _read_response(start, lines, body, defect)
+    match = _REQUEST_LINE.fullmatch(start)
+    if match is None:
+        raise NotSipError("No SIP start line")
+    headers = Headers()
+    defect = _index(lines, headers) or defect
+    uri = match["uri"]
+    if defect is None and (not uri or any(mark in uri for mark in ' \t\r\n\0<>"')):
+        defect = SipError("Malformed Request-URI")
+    if defect is None:
+        body, defect = _cut_body(headers, body, stream=stream)
+    return Request(match["method"], uri, headers, body, version=match["version"], defect=defect)
+
+
+def _read_response(start: str, lines: list[str], body: bytes, defect: SipError | None) -> Response:
+    match = _STATUS_LINE.fullmatch(start)
+    if match is None:
+        raise SipError("Malformed status line")
+    status = int(match["status"])
+    headers = Headers()
+    defect = _index(lines, headers) or defect
+    if not 100 <= status <= 699:
+        raise SipError("Status code out of range")
+    if defect is None:
+        body, defect = _cut_body(headers, body, stream=False)
+    if defect is not None:
+        raise defect
+    return Response(status, match["reason"] or "", headers, body)
+
+
+def _index(lines: list[str], headers: Headers) -> SipError | None:
+    """Fill the index from the lines after the start line; return the first defect."""
+    defect: SipError | None = None
+    rows = headers.rows
+    if len(lines) > MAX_HEADERS + 1:
+        return SipError("Too many headers")
+    last: list[str] | None = None
+    for line in lines[1:]:
+        if line[:1] in (" ", "\t"):
+            if last is None:
+                defect = defect or SipError("Folded line without a header")
+            else:
+                last[-1] = f"{last[-1]} {line.strip()}".strip()
+            continue
+        name, colon, value = line.partition(":")
+        key = name.rstrip(" \t").lower()
+        if not colon or not key or " " in key:
+            defect = defect or SipError("Malformed header line")
+            last = None
+            continue
+        if len(line) > MAX_HEADER_LENGTH:
+            defect = defect or SipError("Header too long")
+        key = COMPACT_FORMS.get(key, key)
+        row = value.strip(" \t")
+        if "\n" in row or "\r" in row or "\0" in row:
+            defect = defect or SipError("Bare CR, LF or NUL in a header")
+        last = rows.get(key)
+        if last is None:
+            last = rows[key] = [row]
+        else:
+            last.append(row)
+    return defect
+
+
+def _cut_body(headers: Headers, body: bytes, *, stream: bool) -> tuple[bytes, SipError | None]:
+    rows = headers.rows.get("content-length")
+    if rows is None:
+        return body, SipError("Missing Content-Length on a stream") if stream else None
+    value = rows[0]
+    if any(other != value for other in rows):
+        return body, SipError("Conflicting Content-Length")
+    if not (value.isascii() and value.isdigit()) or len(value) > 10:
+        return body, SipError("Malformed Content-Length")
+    length = int(value)
+    if length > len(body):
+        return body, SipError("Content-Length is larger than the message")
+    return body[:length], None

@@ -1,0 +1,69 @@
+"""The timer values (RFC 3261 section 17.1.1.1) and a queue of running timers."""
+
+from collections import deque
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+Subject = TypeVar("Subject")
+
+
+@dataclass(frozen=True, slots=True)
+class Timers:
+    """T1, T2 and T4 in seconds; the other timers follow from them."""
+
+    t1: float = 0.5
+    t2: float = 4.0
+    t4: float = 5.0
+
+    @property
+    def transaction_timeout(self) -> float:
+        """Timers F and J: 64*T1."""
+        return 64 * self.t1
+
+    @property
+    def provisional_after(self) -> float:
+        """When a server has to send 100 to a non-INVITE request: Timer E has grown to T2 (RFC 4320 section 4.1)."""
+        total, interval = 0.0, self.t1
+        while interval < self.t2:
+            total += interval
+            interval *= 2
+        return total
+
+
+class TimerQueue(Generic[Subject]):
+    """Timers of a few fixed durations, many subjects.
+
+    Timers of one duration end in the order they were started, so each duration is a plain FIFO. Nothing is ever
+    cancelled: whoever gets a timer that no longer matters ignores it.
+    """
+
+    def __init__(self) -> None:
+        self._queues: dict[float, deque[tuple[float, int, Subject]]] = {}
+
+    def start(self, duration: float, kind: int, subject: Subject, now: float) -> None:
+        """Have `expired` return (kind, subject) once `now + duration` has come."""
+        queue = self._queues.get(duration)
+        if queue is None:
+            queue = self._queues[duration] = deque()
+        queue.append((now + duration, kind, subject))
+
+    def next_deadline(self) -> float | None:
+        """The earliest end of a running timer, None where none runs."""
+        return min((queue[0][0] for queue in self._queues.values() if queue), default=None)
+
+    def expired(self, now: float) -> list[tuple[int, Subject]]:
+        """Take out all timers that have ended."""
+        ended: list[tuple[int, Subject]] = []
+        for queue in self._queues.values():
+            while queue and queue[0][0] <= now:
+                _, kind, subject = queue.popleft()
+                ended.append((kind, subject))
+        return ended
+
+    def take_oldest(self, duration: float) -> Subject | None:
+        """Take out the timer of that duration that would end first, None where none runs."""
+        queue = self._queues.get(duration)
+        return queue.popleft()[2] if queue else None
+
+    def __len__(self) -> int:
+        return sum(len(queue) for queue in self._queues.values())

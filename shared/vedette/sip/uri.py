@@ -1,0 +1,102 @@
+"""SIP, SIPS and PRES URIs (RFC 3261 section 19.1, RFC 3859) and the address-of-record behind one."""
+
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+from urllib.parse import quote, unquote_to_bytes
+
+from vedette.sip.errors import SipError
+from vedette.sip.grammar import HOST
+from vedette.sip.octets import encode
+
+KNOWN_SCHEMES = frozenset({"sip", "sips", "pres"})
+
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*:")
+_USER_SAFE = "-_.!~*'()&=+$,;?/:"
+_URI = re.compile(
+    r"(?P<scheme>[A-Za-z][A-Za-z0-9+.\-]*):"
+    r"(?:(?P<user>[^@\s<>\"\x00-\x1f]+)@)?"
+    rf"(?P<host>{HOST})(?::(?P<port>[0-9]+))?"
+    r"(?P<parameters>(?:;[^;?\s<>\"]*)*)"
+    r"(?:\?(?P<headers>[^\s<>\"]*))?",
+    re.ASCII,
+)
+_URI_UNICODE = re.compile(_URI.pattern)
+
+
+@dataclass(frozen=True, slots=True)
+class SipUri:
+    """A parsed URI; `user` is as written (escapes kept), `host` has its brackets, `parameters` start with `;`."""
+
+    scheme: str
+    user: str | None
+    host: str
+    port: int | None
+    parameters: str
+    headers: str | None
+
+    def parameter(self, name: str) -> str | None:
+        """The value of a URI parameter: "" for one without a value, None where it is absent."""
+        for item in self.parameters.split(";")[1:]:
+            key, _, value = item.partition("=")
+            if key.lower() == name:
+                return value
+        return None
+
+    def without_headers(self) -> str:
+        """The URI as a Request-URI may carry it: no `?headers`, no `method` (RFC 3261 section 19.1.5)."""
+        parameters = ";".join(p for p in self.parameters.split(";") if p.partition("=")[0].lower() != "method")
+        user = f"{self.user}@" if self.user is not None else ""
+        port = f":{self.port}" if self.port is not None else ""
+        return f"{self.scheme}:{user}{self.host}{port}{parameters}"
+
+
+@lru_cache(maxsize=16384)
+def parse_uri(text: str) -> SipUri:
+    """The URI in the text.
+
+    Raises SipError: 416 for a scheme this server does not know (RFC 3261 section 8.2.2.1), 400 for bad grammar.
+    """
+    match = _URI.fullmatch(text) or _URI_UNICODE.fullmatch(text)
+    scheme = _SCHEME.match(text)
+    if scheme is not None and scheme.group()[:-1].lower() not in KNOWN_SCHEMES:
+        raise SipError("Unsupported URI scheme", status=416)
+    if match is None:
+        raise SipError("Malformed URI")
+    port = None
+    if match["port"] is not None:
+        port = int(match["port"]) if len(match["port"]) <= 5 else 0
+        if not 0 < port <= 65535:
+            raise SipError("Port out of range in URI")
+    return SipUri(
+        scheme=match["scheme"].lower(),
+        user=match["user"],
+        host=match["host"],
+        port=port,
+        parameters=match["parameters"],
+        headers=match["headers"],
+    )
+
+
+@lru_cache(maxsize=16384)
+def address_of_record(text: str) -> str:
+    """The canonical name of the resource in a URI: `sip:user@host`.
+
+    Scheme `sip` for `sips` and `pres` too (one user, RFC 3859), user with the fewest escapes (case kept), host in
+    lower case, no port, no parameters: a phone that writes `:5060` or `;transport=tcp` means the same presentity.
+    Raises SipError as `parse_uri` does.
+    """
+    uri = parse_uri(text)
+    host = uri.host.lower().rstrip(".")
+    if uri.user is None:
+        return f"sip:{host}"
+    user = uri.user
+    if "%" in user or not user.isascii():
+        user = quote(unquote_to_bytes(encode(user)), safe=_USER_SAFE)
+    return f"sip:{user}@{host}"
+
+
+def split_aor(aor: str) -> tuple[str, str]:
+    """User and domain of an address-of-record; the user of `sip:host` is ""."""
+    user, at, host = aor.removeprefix("sip:").rpartition("@")
+    return (user, host) if at else ("", host)

@@ -1,0 +1,80 @@
+"""Via (RFC 3261 section 20.42) with `rport` (RFC 3581)."""
+
+import re
+from dataclasses import dataclass
+
+from vedette.sip.errors import SipError
+from vedette.sip.grammar import HOST, TOKEN, parse_parameters
+
+COOKIE = "z9hG4bK"
+DEFAULT_PORTS = {"UDP": 5060, "TCP": 5060, "SCTP": 5060, "TLS": 5061, "WS": 80, "WSS": 443}
+
+_VIA = re.compile(
+    rf"\s*(?P<name>{TOKEN})\s*/\s*(?P<version>{TOKEN})\s*/\s*(?P<transport>{TOKEN})\s+"
+    rf"(?P<host>{HOST}|[0-9A-Fa-f]*:[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*)"
+    r"\s*(?::\s*(?P<port>[0-9]{1,5}))?\s*(?P<parameters>;.*)?\s*",
+    re.ASCII | re.DOTALL,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Via:
+    """One Via value; `parameters` have names in lower case; `text` is the value as it was written."""
+
+    text: str
+    transport: str
+    host: str
+    port: int | None
+    parameters: dict[str, str | None]
+
+    @property
+    def branch(self) -> str:
+        """The `branch`, "" where absent."""
+        return self.parameters.get("branch") or ""
+
+    @property
+    def has_cookie(self) -> bool:
+        """Whether the branch is unique as RFC 3261 section 8.1.1.7 has it (the bare cookie is not)."""
+        branch = self.branch
+        return branch.startswith(COOKIE) and len(branch) > len(COOKIE)
+
+    @property
+    def sent_by(self) -> str:
+        """`host:port` in lower case with the transport's default port filled in (section 17.2.3 compares it)."""
+        return f"{self.host.lower()}:{self.port or DEFAULT_PORTS.get(self.transport, 5060)}"
+
+    def with_source(self, host: str, port: int) -> str:
+        """The value for a response: `received` (always with rport, else where sent-by differs) and `rport` filled.
+
+        RFC 3261 section 18.2.1, RFC 3581 section 4. `host` is the source address, brackets off.
+        """
+        asks_rport = "rport" in self.parameters and not self.parameters["rport"]
+        if not asks_rport and self.host.strip("[]").lower() == host.lower():
+            return self.text
+        text = _RECEIVED.sub("", self.text)
+        if asks_rport:
+            text = _RPORT.sub(f";rport={port}", text, count=1)
+        return f"{text};received={host}"
+
+
+_RECEIVED = re.compile(r"\s*;\s*received\s*=\s*[^;]*", re.IGNORECASE)
+_RPORT = re.compile(r"\s*;\s*rport\s*(?:=\s*)?(?=;|$)", re.IGNORECASE)
+
+
+def parse_via(value: str) -> Via:
+    """The one Via in the value; raises SipError for bad grammar or a port out of range."""
+    match = _VIA.fullmatch(value)
+    if match is None:
+        raise SipError("Malformed Via")
+    if match["name"].upper() != "SIP" or match["version"] != "2.0":
+        raise SipError("Malformed Via")
+    port = int(match["port"]) if match["port"] else None
+    if port is not None and not 0 < port <= 65535:
+        raise SipError("Port out of range in Via")
+    return Via(
+        text=value.strip(),
+        transport=match["transport"].upper(),
+        host=match["host"],
+        port=port,
+        parameters=parse_parameters(match["parameters"] or "", "Via"),
+    )
