@@ -1,0 +1,1 @@
+"""XML documents: reading them safely, checking, composing. Pure."""

@@ -1,0 +1,31 @@
+"""What the server has to know about an event package (RFC 6665 section 5)."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Publication:
+    """One publication's state as composition needs it."""
+
+    publication_id: bytes
+    content_type: str
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class EventPackage:
+    """A row of the registry."""
+
+    name: str
+    publish_types: tuple[str, ...]
+    """Media types a PUBLISH may carry; () where the package cannot be published (489)."""
+    notify_types: tuple[str, ...]
+    """Media types a NOTIFY may carry, the default first; Accept chooses among them."""
+    default_expires: int
+    """Seconds, where the request names none."""
+    check: Callable[[str, bytes], str | None]
+    """(media type, body) -> why it cannot be published, None where it can."""
+    compose: Callable[[str, Sequence[Publication], str], bytes]
+    """(presentity, publications with the newest state first, media type) -> document. With no publications the
+    package's neutral document; b"" where the package has none."""

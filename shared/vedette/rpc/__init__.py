@@ -1,0 +1,1 @@
+"""Calls between the services: batches of msgspec Structs in msgpack over HTTP/1.1."""

@@ -1,0 +1,192 @@
+"""Calling the replicas of another service: who is ready, spread, one answer or a clear failure."""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Callable
+
+import aiohttp
+import msgspec
+
+from vedette.rpc.contract import DEADLINE_HEADER, HELLO, INSTANCE_HEADER, Hello
+from vedette.rpc.discovery import Discovery
+from vedette.rpc.token import RpcToken
+
+PROBE_INTERVAL = 1.0
+PROBE_TIMEOUT = 1.0
+FAILURES_UNTIL_GONE = 3
+
+
+class NotDoneError(Exception):
+    """The call surely had no effect: nobody was reachable, or nobody took it."""
+
+
+class OutcomeUnknownError(Exception):
+    """The call was sent and no answer came: it may have had its effect."""
+
+
+class Peer:
+    """One process of the other service, as far as we know it."""
+
+    __slots__ = ("address", "failures", "hello", "in_flight", "last_seen")
+
+    def __init__(self, address: str) -> None:
+        self.address = address
+        self.hello: Hello | None = None
+        self.failures = 0
+        self.in_flight = 0
+        self.last_seen = 0.0
+
+    @property
+    def ready(self) -> bool:
+        """Whether it answered the last probe and says that it works."""
+        return self.hello is not None and self.hello.ready and self.failures == 0
+
+
+class Peers:
+    """The replicas of one service. Run `watch()` as a task; calls may be made as soon as one peer is ready."""
+
+    def __init__(
+        self,
+        discovery: Discovery,
+        *,
+        token: RpcToken,
+        who: Callable[[], Hello],
+        on_change: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`on_change` is called when peers came, went or changed their readiness."""
+        self._discovery = discovery
+        self._token = token
+        self._who = who
+        self._on_change = on_change
+        self._peers: dict[str, Peer] = {}
+        self._turn = 0
+        self._session: aiohttp.ClientSession | None = None
+        self._encode = msgspec.msgpack.Encoder().encode
+        self._read_hello = msgspec.msgpack.Decoder(Hello).decode
+
+    # who is there
+
+    def ready(self) -> list[Peer]:
+        """The peers that may be called."""
+        return [peer for peer in self._peers.values() if peer.ready]
+
+    def known(self) -> list[Peer]:
+        """All peers that discovery names."""
+        return list(self._peers.values())
+
+    def by_instance(self, instance: str) -> Peer | None:
+        """The peer with that instance id, None where nobody has it (any more)."""
+        for peer in self._peers.values():
+            if peer.hello is not None and peer.hello.instance == instance:
+                return peer
+        return None
+
+    async def watch(self) -> None:
+        """Keep the list of peers and their readiness up to date, for ever."""
+        while True:
+            await self.probe()
+            await asyncio.sleep(PROBE_INTERVAL)
+
+    async def probe(self) -> None:
+        """Ask discovery, then every peer, once."""
+        before = {peer.address for peer in self.ready()}
+        addresses = await self._discovery.addresses()
+        for address in addresses - self._peers.keys():
+            self._peers[address] = Peer(address)
+        for address in self._peers.keys() - addresses:
+            if self._peers[address].in_flight == 0:
+                del self._peers[address]
+        await asyncio.gather(*(self._hello(peer) for peer in list(self._peers.values())))
+        if {peer.address for peer in self.ready()} != before:
+            self._on_change()
+
+    async def _hello(self, peer: Peer) -> None:
+        try:
+            answer = await self._post(peer, HELLO, self._encode(self._who()), timeout=PROBE_TIMEOUT)
+            peer.hello = self._read_hello(answer)
+        except (NotDoneError, OutcomeUnknownError, msgspec.MsgspecError):
+            peer.failures += 1
+            if peer.failures >= FAILURES_UNTIL_GONE:
+                peer.hello = None
+            return
+        peer.failures = 0
+        peer.last_seen = time.monotonic()
+
+    async def ask(self, peer: Peer) -> Hello:
+        """Who answers at the peer's address. Raises NotDoneError or OutcomeUnknownError."""
+        answer = await self._post(peer, HELLO, self._encode(self._who()), timeout=PROBE_TIMEOUT)
+        return self._read_hello(answer)
+
+    # calling
+
+    def choose(self, exclude: set[str] | None = None) -> Peer | None:
+        """The ready peer with the least calls in flight, turn by turn among equals; None where none is ready."""
+        candidates = [peer for peer in self.ready() if not exclude or peer.address not in exclude]
+        if not candidates:
+            return None
+        self._turn += 1
+        start = self._turn % len(candidates)
+        return min(candidates[start:] + candidates[:start], key=lambda peer: peer.in_flight)
+
+    async def call(self, peer: Peer, path: str, body: bytes, *, timeout: float, instance: str | None = None) -> bytes:
+        """The answer of one peer.
+
+        Raises NotDoneError where it surely did nothing (refused the connection, was not ready, was not the
+        `instance` that was meant) and OutcomeUnknownError where nobody can tell.
+        """
+        peer.in_flight += 1
+        try:
+            return await self._post(peer, path, body, timeout=timeout, instance=instance)
+        except NotDoneError:
+            if peer.failures == 0:
+                peer.failures = 1
+                self._on_change()
+            raise
+        finally:
+            peer.in_flight -= 1
+
+    async def _post(
+        self, peer: Peer, path: str, body: bytes, *, timeout: float, instance: str | None = None
+    ) -> bytes:
+        headers = {
+            "Authorization": f"Bearer {self._token.current}",
+            "Content-Type": "application/x-msgpack",
+            DEADLINE_HEADER: str(int(timeout * 1000)),
+        }
+        if instance is not None:
+            headers[INSTANCE_HEADER] = instance
+        try:
+            async with self._open_session().post(
+                f"http://{peer.address}{path}",
+                data=body,
+                headers=headers,
+                timeout=aiohttp.ClientTimeout(total=timeout, sock_connect=min(timeout, 1.0)),
+                allow_redirects=False,
+            ) as response:
+                answer = await response.read()
+                if response.status == 200:
+                    return answer
+                if response.status in {400, 401, 409, 413, 503}:
+                    raise NotDoneError(f"{peer.address} answered {response.status}")
+                raise OutcomeUnknownError(f"{peer.address} answered {response.status}")
+        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
+            raise NotDoneError(f"{peer.address}: {type(error).__name__}") from error
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise OutcomeUnknownError(f"{peer.address}: {type(error).__name__}") from error
+
+    def _open_session(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=60),
+                skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding"),
+                cookie_jar=aiohttp.DummyCookieJar(),
+                auto_decompress=False,
+            )
+        return self._session
+
+    async def close(self) -> None:
+        """Close all connections."""
+        if self._session is not None:
+            with contextlib.suppress(aiohttp.ClientError):
+                await self._session.close()

@@ -1,0 +1,181 @@
+"""What the services say to each other. The version stands in the path; fields are only ever added at the end."""
+
+from typing import Final
+
+import msgspec
+
+from vedette.sip.flow import Flow
+
+PREFIX: Final = "/rpc/v1"
+HELLO: Final = f"{PREFIX}/hello"
+REQUESTS: Final = f"{PREFIX}/requests"
+NOTIFIES: Final = f"{PREFIX}/notifies"
+OUTCOMES: Final = f"{PREFIX}/outcomes"
+DATAGRAMS: Final = f"{PREFIX}/datagrams"
+
+DEADLINE_HEADER: Final = "vedette-deadline-ms"
+INSTANCE_HEADER: Final = "vedette-instance"
+
+
+class Hello(msgspec.Struct, array_like=True, frozen=True):
+    """Who a process is; both sides of a hello send one."""
+
+    service: str
+    instance: str
+    """A new random id for each start of a process: addresses are reused, instances are not."""
+    address: str
+    """host:port of its RPC server, as others reach it; "" where it has none."""
+    version: str
+    pid: int
+    host: str
+    uptime: float
+    ready: bool
+
+
+class PublishCall(msgspec.Struct, array_like=True, frozen=True, tag="P"):
+    """A PUBLISH as the edge read it: header values as they came, None where a header is absent."""
+
+    request_uri: str
+    call_id: str
+    cseq: int
+    from_uri: str
+    from_tag: str
+    to_tag: str
+    client_branch: str
+    event: str | None
+    expires: str | None
+    if_match: list[str]
+    content_type: str | None
+    content_encoding: str | None
+    body: bytes
+
+
+class SubscribeCall(msgspec.Struct, array_like=True, frozen=True, tag="S"):
+    """A SUBSCRIBE as the edge read it; `to_value` and `from_value` are the headers without their tags."""
+
+    request_uri: str
+    call_id: str
+    cseq: int
+    from_uri: str
+    from_value: str
+    from_tag: str
+    to_value: str
+    to_tag: str
+    client_branch: str
+    event: str | None
+    expires: str | None
+    accept: list[str] | None
+    contacts: list[str]
+    record_route: list[str]
+    content_type: str | None
+    content_disposition: str | None
+    body: bytes
+    user_agent: str
+    flow: Flow
+    local_address: str
+    """host:port that a client reaches this edge by on that transport."""
+    edge_instance: str
+    edge_address: str
+
+
+Call = PublishCall | SubscribeCall
+
+
+class RequestBatch(msgspec.Struct, array_like=True, frozen=True):
+    """Calls in the order of their arrival."""
+
+    calls: list[Call]
+
+
+class Reply(msgspec.Struct, array_like=True, frozen=True):
+    """What the edge answers. Status UNKNOWN: nobody knows yet what became of it, ask again with the same call."""
+
+    status: int
+    reason: str = ""
+    to_tag: str = ""
+    headers: list[tuple[str, str]] = []
+
+
+UNKNOWN: Final = 0
+
+
+class ReplyBatch(msgspec.Struct, array_like=True, frozen=True):
+    """One reply for each call, in their order."""
+
+    replies: list[Reply]
+
+
+class Document(msgspec.Struct, array_like=True, frozen=True):
+    """A body that several NOTIFYs of a batch share."""
+
+    content_type: str
+    body: bytes
+
+
+class NotifyItem(msgspec.Struct, array_like=True, frozen=True):
+    """One NOTIFY to send."""
+
+    presentity_hash: int
+    dialog_id: bytes
+    cseq: int
+    document: int
+    """Index into the batch's documents; -1: no body."""
+    call_id: str
+    local: str
+    """The From value, tag included."""
+    remote: str
+    """The To value, tag included where the watcher has one."""
+    remote_tag: str
+    target: str
+    """The watcher's Contact URI."""
+    record_route: list[str]
+    event: str
+    subscription_state: str
+    local_contact: str
+    flow: Flow
+
+
+class NotifyBatch(msgspec.Struct, array_like=True, frozen=True):
+    """NOTIFYs for one edge instance; any other refuses the call."""
+
+    documents: list[Document]
+    items: list[NotifyItem]
+
+
+class Taken(msgspec.Struct, array_like=True, frozen=True):
+    """What the edge says at once: the indexes it cannot take now; the rest end as outcomes."""
+
+    refused: list[int]
+
+
+class Outcome(msgspec.Struct, array_like=True, frozen=True):
+    """How one NOTIFY ended. `status` is the final response, or TIMEOUT or UNREACHABLE."""
+
+    presentity_hash: int
+    dialog_id: bytes
+    cseq: int
+    status: int
+    retry_after: int | None = None
+
+
+TIMEOUT: Final = 0
+UNREACHABLE: Final = -1
+
+
+class OutcomeBatch(msgspec.Struct, array_like=True, frozen=True):
+    """Outcomes in the order they happened."""
+
+    outcomes: list[Outcome]
+
+
+class ForeignDatagram(msgspec.Struct, array_like=True, frozen=True):
+    """A response that the kernel gave to the wrong one of several edges that share a port."""
+
+    data: bytes
+    source: Flow
+
+
+class DatagramBatch(msgspec.Struct, array_like=True, frozen=True):
+    """Datagrams for their owner."""
+
+    datagrams: list[ForeignDatagram]

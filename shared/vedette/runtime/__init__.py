@@ -1,0 +1,1 @@
+"""A service as a process: settings, logs, signals, readiness."""

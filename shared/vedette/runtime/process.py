@@ -1,0 +1,117 @@
+"""The life of a service process: start, ready, stop on a signal."""
+
+import asyncio
+import contextlib
+import gc
+import json
+import os
+import secrets
+import signal
+import socket
+import sys
+import time
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any
+
+import structlog
+import uvloop
+
+from vedette import VERSION
+from vedette.rpc.contract import Hello
+
+log = structlog.get_logger()
+
+
+class Identity:
+    """Who this process is; `ready` is set by the service."""
+
+    def __init__(self, service: str) -> None:
+        self.service = service
+        self.instance = secrets.token_hex(6)
+        self.address = ""
+        self.ready = False
+        self._started = time.monotonic()
+
+    def hello(self) -> Hello:
+        """What we say of ourselves now."""
+        return Hello(
+            service=self.service,
+            instance=self.instance,
+            address=self.address,
+            version=VERSION,
+            pid=os.getpid(),
+            host=socket.gethostname(),
+            uptime=time.monotonic() - self._started,
+            ready=self.ready,
+        )
+
+
+class StartError(Exception):
+    """The service cannot start; the text is for a person and the process ends with code 1."""
+
+
+class Tasks:
+    """Background tasks of a service. One that fails is logged and started again after a second."""
+
+    def __init__(self) -> None:
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def keep(self, name: str, run: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Run a coroutine function for as long as the service lives."""
+        self._add(asyncio.create_task(self._keep(name, run), name=name))
+
+    def once(self, coroutine: Coroutine[Any, Any, None], name: str) -> None:
+        """Run a coroutine once; a failure is logged."""
+        self._add(asyncio.create_task(self._once(coroutine, name), name=name))
+
+    def _add(self, task: asyncio.Task[None]) -> None:
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _keep(self, name: str, run: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        while True:
+            await self._once(run(), name)
+            await asyncio.sleep(1)
+
+    async def _once(self, coroutine: Coroutine[Any, Any, None], name: str) -> None:
+        try:
+            await coroutine
+        except Exception:
+            log.exception("task failed", task=name)
+
+    async def cancel(self) -> None:
+        """End all of them."""
+        for task in list(self._tasks):
+            task.cancel()
+        for task in list(self._tasks):
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+
+
+def announce_ready(descriptor: int, **facts: object) -> None:
+    """Tell whoever started us that we are ready: one JSON line on the descriptor, which is then closed."""
+    if descriptor < 0:
+        return
+    with contextlib.suppress(OSError), os.fdopen(descriptor, "w", encoding="utf-8") as stream:
+        stream.write(json.dumps(facts) + "\n")
+
+
+def run_service(serve: Callable[[asyncio.Event], Awaitable[None]]) -> None:
+    """Run `serve` until it returns; SIGTERM and SIGINT set the event it is given. Ends the process."""
+
+    async def main() -> None:
+        stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stop.set)
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(50_000, 20, 100)
+        await serve(stop)
+
+    try:
+        uvloop.run(main())
+    except StartError as error:
+        sys.stderr.write(f"{error}\n")
+        sys.exit(1)
+    sys.exit(0)

@@ -1,0 +1,1 @@
+"""Postgres, which is the truth, and Redis, which is the cache and the bell."""

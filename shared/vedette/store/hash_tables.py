@@ -1,0 +1,206 @@
+"""The two hash tables in Redis: published state and subscription dialogs.
+
+Each table has 2**size buckets; a bucket is a Redis hash whose key has the bucket number as hash tag, so that Redis
+Cluster can spread them. An entry is `version (20 digits) expiry (12 digits) payload`; a write with an older version
+than the one held changes nothing, and a removal leaves a tombstone (no payload) with its version until it expires.
+
+Nothing is lost with these tables. A reader uses an entry only where its version is the one that Postgres just named.
+"""
+
+import hashlib
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import NamedTuple, TypeVar
+
+import msgspec
+from redis.exceptions import NoScriptError
+
+from vedette.records import DialogRecord, ManifestRecord, PublicationRecord
+from vedette.store.redis_link import RedisLink
+
+TOMBSTONE_SECONDS = 120
+PREFIX = "vedette:1"
+
+_PUT = """
+local changed = 0
+for i = 1, #ARGV, 2 do
+    local held = redis.call('HGET', KEYS[1], ARGV[i])
+    if not held or string.sub(held, 1, 20) <= string.sub(ARGV[i + 1], 1, 20) then
+        redis.call('HSET', KEYS[1], ARGV[i], ARGV[i + 1])
+        changed = changed + 1
+    end
+end
+return changed
+"""
+
+_SWEEP = """
+local removed = 0
+local scanned = redis.call('HSCAN', KEYS[1], ARGV[1], 'COUNT', ARGV[3])
+local items = scanned[2]
+for i = 1, #items, 2 do
+    if tonumber(string.sub(items[i + 1], 21, 32)) < tonumber(ARGV[2]) then
+        redis.call('HDEL', KEYS[1], items[i])
+        removed = removed + 1
+    end
+end
+return {scanned[1], removed}
+"""
+
+
+_PUT_SHA = hashlib.sha1(_PUT.encode(), usedforsecurity=False).hexdigest()
+_SWEEP_SHA = hashlib.sha1(_SWEEP.encode(), usedforsecurity=False).hexdigest()
+
+Answer = TypeVar("Answer")
+
+
+class Entry(NamedTuple):
+    """One write: the presentity's hash names the bucket; payload b"" is a tombstone; `expires` in epoch seconds."""
+
+    presentity_hash: int
+    field: bytes
+    version: int
+    expires: float
+    payload: bytes
+
+
+class HashTable:
+    """One of the tables."""
+
+    def __init__(self, link: RedisLink, name: str, size: int) -> None:
+        """`size` is the exponent: 2**size buckets (`pres_htable_size`, `subs_htable_size`)."""
+        self._link = link
+        self._name = name
+        self._mask = (1 << size) - 1
+
+    def bucket(self, presentity_hash: int) -> int:
+        """The bucket of a presentity."""
+        return presentity_hash & self._mask
+
+    @property
+    def buckets(self) -> int:
+        """How many buckets there are."""
+        return self._mask + 1
+
+    def key(self, bucket: int) -> str:
+        """The Redis key of a bucket."""
+        return f"{PREFIX}:{self._name}:{{{bucket}}}"
+
+    async def put(self, entries: Iterable[Entry]) -> None:
+        """Write entries, each only over an older or equal version. Raises RedisAwayError."""
+        by_bucket: dict[int, list[bytes]] = {}
+        for entry in entries:
+            value = b"%020d%012d%b" % (entry.version, int(entry.expires), entry.payload)
+            by_bucket.setdefault(self.bucket(entry.presentity_hash), []).extend((entry.field, value))
+        if not by_bucket:
+            return
+
+        async def write() -> None:
+            async with self._link.client.pipeline(transaction=False) as pipeline:
+                for bucket, arguments in by_bucket.items():
+                    pipeline.evalsha(_PUT_SHA, 1, self.key(bucket), *arguments)
+                await pipeline.execute()
+
+        await self._run_script(_PUT, write)
+
+    async def get(self, wanted: Sequence[tuple[int, bytes]]) -> list[tuple[int, bytes] | None]:
+        """(version, payload) for each (presentity hash, field), None where absent. Raises RedisAwayError."""
+        by_bucket: dict[int, list[int]] = {}
+        for index, (presentity_hash, _) in enumerate(wanted):
+            by_bucket.setdefault(self.bucket(presentity_hash), []).append(index)
+
+        async def read() -> list[list[bytes | None]]:
+            async with self._link.client.pipeline(transaction=False) as pipeline:
+                for bucket, indexes in by_bucket.items():
+                    pipeline.hmget(self.key(bucket), [wanted[index][1] for index in indexes])
+                answer: list[list[bytes | None]] = await pipeline.execute()
+                return answer
+
+        found: list[tuple[int, bytes] | None] = [None] * len(wanted)
+        if not wanted:
+            return found
+        for indexes, values in zip(by_bucket.values(), await self._link.run(read), strict=True):
+            for index, value in zip(indexes, values, strict=True):
+                if value is not None:
+                    found[index] = (int(value[:20]), value[32:])
+        return found
+
+    async def sweep(self, bucket: int, now: float) -> int:
+        """How many expired entries of a bucket were removed. Raises RedisAwayError."""
+        cursor, removed = "0", 0
+        while True:
+            at = cursor
+
+            async def step(at: str = at) -> tuple[bytes, int]:
+                answer: tuple[bytes, int] = await self._link.client.evalsha(
+                    _SWEEP_SHA, 1, self.key(bucket), at, str(int(now)), "500"
+                )
+                return answer
+
+            reached, count = await self._run_script(_SWEEP, step)
+            removed += count
+            cursor = reached.decode()
+            if cursor == "0":
+                return removed
+
+    async def count(self, bucket: int) -> int:
+        """Entries in a bucket, tombstones included. Raises RedisAwayError."""
+
+        async def read() -> int:
+            answer: int = await self._link.client.hlen(self.key(bucket))
+            return answer
+
+        return await self._link.run(read)
+
+    async def _run_script(self, script: str, command: Callable[[], Awaitable[Answer]]) -> Answer:
+        """Run a command that calls the script by its hash; a Redis that was restarted is taught it again."""
+
+        async def attempt() -> Answer:
+            try:
+                return await command()
+            except NoScriptError:
+                await self._link.client.script_load(script)
+                return await command()
+
+        return await self._link.run(attempt)
+
+
+_encode = msgspec.msgpack.Encoder().encode
+read_dialog = msgspec.msgpack.Decoder(DialogRecord).decode
+read_publication = msgspec.msgpack.Decoder(PublicationRecord).decode
+read_manifest = msgspec.msgpack.Decoder(ManifestRecord).decode
+
+
+def manifest_field(uri: str, event: str) -> bytes:
+    """The field of a presentity's manifest."""
+    return f"{event}|{uri}".encode()
+
+
+def publication_field(uri: str, event: str, publication_id: bytes) -> bytes:
+    """The field of one publication."""
+    return f"{event}|{uri}|{publication_id.hex()}".encode()
+
+
+def dialog_field(dialog_id: bytes) -> bytes:
+    """The field of a dialog."""
+    return dialog_id.hex().encode()
+
+
+def manifest_entry(presentity_hash: int, uri: str, event: str, record: ManifestRecord, expires: float) -> Entry:
+    """The write of a manifest."""
+    return Entry(presentity_hash, manifest_field(uri, event), record.version, expires, _encode(record))
+
+
+def publication_entry(presentity_hash: int, uri: str, event: str, record: PublicationRecord) -> Entry:
+    """The write of a publication; its version is its sequence, which rises with each answer."""
+    field = publication_field(uri, event, record.publication_id)
+    return Entry(presentity_hash, field, record.sequence, record.expires, _encode(record))
+
+
+def dialog_entry(record: DialogRecord) -> Entry:
+    """The write of a dialog; its version is its revision."""
+    field = dialog_field(record.dialog_id)
+    return Entry(record.presentity_hash, field, record.revision, record.expires, _encode(record))
+
+
+def tombstone(presentity_hash: int, field: bytes, version: int, now: float) -> Entry:
+    """The removal of an entry at a version."""
+    return Entry(presentity_hash, field, version, now + TOMBSTONE_SECONDS, b"")

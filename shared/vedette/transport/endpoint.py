@@ -1,0 +1,213 @@
+"""A SIP endpoint: sockets, transactions and one timer, driven by asyncio."""
+
+import asyncio
+from typing import Protocol
+
+from vedette.sip.errors import NotSipError, SipError
+from vedette.sip.flow import Flow
+from vedette.sip.framing import Framed
+from vedette.sip.message import Request, Response
+from vedette.sip.reader import read_message
+from vedette.sip.transaction.layer import (
+    ClientTransaction,
+    RequestFinished,
+    ServerTransaction,
+    TransactionLayer,
+)
+from vedette.sip.transaction.timers import Timers
+from vedette.transport.tcp import TcpTransport
+from vedette.transport.udp import UdpTransport
+
+_PADDING = b"\r\n\0 \t"
+
+
+class EndpointUser(Protocol):
+    """What sits above an endpoint."""
+
+    def request_received(self, request: Request, flow: Flow) -> None:
+        """A request that has not been checked; ACK too. Call `Endpoint.begin` for it, or answer without state."""
+
+    def request_finished(self, finished: RequestFinished) -> None:
+        """A request of ours has ended."""
+
+    def stray_response(self, response: Response, data: bytes, flow: Flow) -> None:
+        """A response that belongs to none of our transactions."""
+
+
+class Endpoint:
+    """UDP and TCP on one address, with the transactions of everything that passes."""
+
+    def __init__(
+        self, user: EndpointUser, timers: Timers, *, max_connections: int = 10_000, max_body: int = 262_144
+    ) -> None:
+        self._user = user
+        self._loop = asyncio.get_running_loop()
+        self.layer = TransactionLayer(timers)
+        self.udp: UdpTransport | None = None
+        self.tcp = TcpTransport(
+            received=self._stream_message,
+            failed=self._flow_failed,
+            max_connections=max_connections,
+            max_body=max_body,
+        )
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = float("inf")
+        self._draining = False
+        self.not_sip = 0
+        """Datagrams and stream messages dropped because they are no SIP."""
+        self.broken_responses = 0
+
+    async def open(self, host: str, port: int, *, reuse_port: bool = False) -> None:
+        """Listen on UDP and TCP; OSError where the address is taken. With port 0 both get the same free port."""
+        for _ in range(20):
+            self.udp = UdpTransport(host, port, self._datagrams, reuse_port=reuse_port)
+            try:
+                await self.tcp.listen(host, self.udp.address[1], reuse_port=reuse_port)
+            except OSError:
+                self.udp.close()
+                self.udp = None
+                if port:
+                    raise
+                continue
+            self.udp.start()
+            return
+        raise OSError("no port is free on both UDP and TCP")
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Host and port that are listened on."""
+        return self.tcp.address
+
+    def now(self) -> float:
+        """The clock of the transactions."""
+        return self._loop.time()
+
+    # sending
+
+    def begin(self, request: Request, flow: Flow) -> ServerTransaction | None:
+        """The transaction of a request that passed `check`; None for a retransmission, which is dealt with."""
+        transaction = self.layer.receive_request(request, flow, self.now())
+        if transaction is None:
+            self._drain()
+        return transaction
+
+    def respond(self, transaction: ServerTransaction, data: bytes) -> None:
+        """Send the final response."""
+        self.layer.respond(transaction, data, final=True, now=self.now())
+        self._drain()
+
+    def send_request(
+        self, *, branch: str, method: str, data: bytes, flow: Flow, context: object = None
+    ) -> ClientTransaction:
+        """Send a request; `request_finished` tells how it ended."""
+        transaction = self.layer.send_request(
+            branch=branch, method=method, data=data, flow=flow, now=self.now(), context=context
+        )
+        self._drain()
+        return transaction
+
+    def send_stateless(self, flow: Flow, data: bytes) -> None:
+        """Send a message that no transaction keeps."""
+        self._send(flow, data)
+
+    def receive_foreign(self, data: bytes, flow: Flow) -> None:
+        """A datagram that another process got and that is ours."""
+        self._receive(data, flow, stream=False)
+        self._drain()
+
+    # receiving
+
+    def _datagrams(self, batch: list[tuple[bytes, Flow]]) -> None:
+        self._draining = True
+        try:
+            for data, flow in batch:
+                self._receive(data, flow, stream=False)
+        finally:
+            self._draining = False
+            self._drain()
+
+    def _stream_message(self, framed: Framed, flow: Flow) -> None:
+        if framed.data:
+            self._receive(framed.data, flow, stream=True, error=framed.error)
+        else:
+            self.not_sip += 1
+        self._drain()
+
+    def _receive(self, data: bytes, flow: Flow, *, stream: bool, error: SipError | None = None) -> None:
+        try:
+            message = read_message(data, stream=stream)
+        except NotSipError:
+            if data.strip(_PADDING):
+                self.not_sip += 1
+            return
+        except SipError:
+            self.broken_responses += 1
+            return
+        if isinstance(message, Request):
+            if error is not None:
+                message.defect = error
+            self._user.request_received(message, flow)
+            return
+        try:
+            ours = self.layer.receive_response(message, self.now())
+        except SipError:
+            self.broken_responses += 1
+            return
+        if not ours:
+            self._user.stray_response(message, data, flow)
+
+    def _flow_failed(self, flow: Flow) -> None:
+        self.layer.fail_flow(flow, self.now())
+        self._drain()
+
+    # what the layer wants
+
+    def _drain(self) -> None:
+        """Carry out what the layer wants; while a batch of datagrams is read, once at its end."""
+        if self._draining:
+            return
+        self._draining = True
+        try:
+            while True:
+                outgoing = self.layer.outgoing()
+                for flow, data in outgoing:
+                    self._send(flow, data)
+                events = self.layer.events()
+                for finished in events:
+                    self._user.request_finished(finished)
+                if not outgoing and not events:
+                    break
+        finally:
+            self._draining = False
+        self._arm()
+
+    def _send(self, flow: Flow, data: bytes) -> None:
+        if flow.transport == "udp":
+            if self.udp is not None:
+                self.udp.send(flow, data)
+        else:
+            self.tcp.send(flow, data)
+
+    def _arm(self) -> None:
+        deadline = self.layer.next_timer()
+        if deadline is None or deadline >= self._timer_at:
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer_at = deadline
+        self._timer = self._loop.call_at(deadline, self._fire)
+
+    def _fire(self) -> None:
+        self._timer = None
+        self._timer_at = float("inf")
+        self.layer.handle_timer(self.now())
+        self._drain()
+
+    async def close(self) -> None:
+        """Close all sockets and forget all transactions."""
+        if self._timer is not None:
+            self._timer.cancel()
+        if self.udp is not None:
+            self.udp.close()
+            self.udp = None
+        await self.tcp.close()
