@@ -1,0 +1,5 @@
+"""`python -m presence_core`."""
+
+from presence_core.main import main
+
+main()

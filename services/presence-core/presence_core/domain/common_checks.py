@@ -1,0 +1,68 @@
+"""Checks that PUBLISH and SUBSCRIBE share: resource, event, lifetime."""
+
+from presence_core.domain import refusals
+from presence_core.domain.policy import Policy
+from vedette.events.package import EventPackage
+from vedette.events.registry import PACKAGES
+from vedette.identity import request_key
+from vedette.rpc.contract import PublishCall, Reply, SubscribeCall
+from vedette.sip.errors import SipError
+from vedette.sip.event_header import EventHeader, parse_event
+from vedette.sip.grammar import parse_delta_seconds
+from vedette.sip.uri import address_of_record, split_aor
+
+
+def find_resource(request_uri: str, policy: Policy) -> str | Reply:
+    """The address-of-record that the Request-URI names, or 404 (not ours), 416, 400."""
+    try:
+        aor = address_of_record(request_uri)
+    except SipError as error:
+        return refusals.malformed(error)
+    user, domain = split_aor(aor)
+    if not user or (policy.domains and domain not in policy.domains):
+        return refusals.not_found()
+    return aor
+
+
+def find_event(value: str | None) -> tuple[EventHeader, EventPackage] | Reply:
+    """The event and its package, or 489 (none, unknown: RFC 6665 section 8.3.2), 400 (malformed)."""
+    if value is None:
+        return refusals.bad_event()
+    try:
+        event = parse_event(value)
+    except SipError as error:
+        return refusals.malformed(error)
+    package = PACKAGES.get(event.package)
+    return refusals.bad_event() if package is None else (event, package)
+
+
+def grant(asked: str | None, package: EventPackage, policy: Policy) -> int | Reply:
+    """The seconds granted: never more than asked, 0 is always taken, or 423, or 400 for no number.
+
+    An hour or more is never too brief (RFC 6665 section 4.2.1.1).
+    """
+    if asked is None:
+        return min(package.default_expires, policy.max_expires)
+    try:
+        seconds = parse_delta_seconds(asked, "Expires")
+    except SipError as error:
+        return refusals.malformed(error)
+    if 0 < seconds < min(policy.min_expires, 3600):
+        return refusals.too_brief(policy.min_expires)
+    return min(seconds, policy.max_expires)
+
+
+def call_key(method: str, call: PublishCall | SubscribeCall, policy: Policy) -> bytes:
+    """The key of the request: the same for every copy of it, however it travelled (invariant 2)."""
+    return request_key(
+        policy.secret,
+        (
+            method,
+            call.request_uri,
+            call.event or "",
+            call.call_id,
+            str(call.cseq),
+            call.from_tag,
+            call.client_branch,
+        ),
+    )

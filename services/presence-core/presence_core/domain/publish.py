@@ -1,0 +1,142 @@
+"""PUBLISH: the event state compositor's decisions (RFC 3903 section 6)."""
+
+from dataclasses import dataclass
+
+from presence_core.domain import refusals
+from presence_core.domain.common_checks import call_key, find_event, find_resource, grant
+from presence_core.domain.policy import Policy
+from vedette.events.package import EventPackage
+from vedette.identity import Presentity, entity_tag, parse_entity_tag, presentity
+from vedette.rpc.contract import PublishCall, Reply
+from vedette.sip.errors import SipError
+from vedette.sip.grammar import is_token
+from vedette.sip.media_type import parse_media_type
+
+
+@dataclass(frozen=True, slots=True)
+class PublishCommand:
+    """What the database has to do for one PUBLISH."""
+
+    presentity: Presentity
+    key: bytes
+    publication_id: bytes
+    sequence: int | None
+    """The number that SIP-If-Match names; None for an initial PUBLISH."""
+    expires: int
+    """Seconds granted; 0 removes."""
+    content_type: str | None
+    body: bytes | None
+    refusal: Reply | None = None
+    """Another fault of the request: the answer if its tag matches, and then nothing is changed."""
+
+
+@dataclass(frozen=True, slots=True)
+class PublishVerdict:
+    """What the database says of one PUBLISH: `publish_batch_v1` has the words."""
+
+    verdict: str
+    sequence: int
+    granted: int
+    at: float
+    """Postgres's time, seconds since the epoch."""
+    version: int | None = None
+    """The presentity's new version; None where its state did not change."""
+    watched: bool = False
+    others: tuple[tuple[bytes, int], ...] = ()
+    """The other publications that are alive, with the versions of their bodies."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Content:
+    content_type: str
+    body: bytes
+
+
+def plan_publish(call: PublishCall, policy: Policy) -> PublishCommand | Reply:
+    """The command for the database, or the answer where none is needed.
+
+    The checks run in the order of section 6, and the first that fails decides. SIP-If-Match comes before Expires and
+    body but only the database can check it, so later faults travel with the command.
+    """
+    if call.to_tag:
+        return refusals.NO_SUBSCRIPTION
+    resource = find_resource(call.request_uri, policy)
+    if isinstance(resource, Reply):
+        return resource
+    found = find_event(call.event)
+    if isinstance(found, Reply):
+        return found
+    event, package = found
+    if not package.publish_types:
+        return refusals.bad_event()
+    tag = _entity_tag(call)
+    if isinstance(tag, Reply):
+        return tag
+    key = call_key("PUBLISH", call, policy)
+    publication_id, sequence = tag or (key, None)
+    granted = grant(call.expires, package, policy)
+    content = _content(call, package)
+    refusal = next((fault for fault in (granted, content) if isinstance(fault, Reply)), None)
+    if sequence is None:
+        if refusal is None and content is None:
+            refusal = refusals.bad_request("A new publication needs a body")
+        if refusal is not None:
+            return refusal
+        if granted == 0:
+            return _ok(entity_tag(publication_id, 1), 0)
+    return PublishCommand(
+        presentity=presentity(resource, event.package),
+        key=key,
+        publication_id=publication_id,
+        sequence=sequence,
+        expires=0 if isinstance(granted, Reply) else granted,
+        content_type=content.content_type if isinstance(content, _Content) else None,
+        body=content.body if isinstance(content, _Content) else None,
+        refusal=refusal,
+    )
+
+
+def conclude_publish(command: PublishCommand, verdict: PublishVerdict) -> Reply:
+    """The answer: 200 with SIP-ETag and Expires, 412, or the fault that the command carried."""
+    if verdict.verdict == "unmatched":
+        return refusals.CONDITIONAL_FAILED
+    if verdict.verdict == "withheld" and command.refusal is not None:
+        return command.refusal
+    return _ok(entity_tag(command.publication_id, verdict.sequence), verdict.granted)
+
+
+def _ok(tag: str, expires: int) -> Reply:
+    return Reply(200, headers=[("Expires", str(expires)), ("SIP-ETag", tag)])
+
+
+def _entity_tag(call: PublishCall) -> tuple[bytes, int] | Reply | None:
+    """What SIP-If-Match names, None where it is absent; 400 unless it is one token, 412 for one that is not ours.
+
+    `*` has no meaning here (section 8.1), so it is as wrong as two tags.
+    """
+    if not call.if_match:
+        return None
+    value = call.if_match[0]
+    if len(call.if_match) > 1 or not is_token(value) or value == "*":
+        return refusals.bad_request("SIP-If-Match is not one entity tag")
+    return parse_entity_tag(value) or refusals.CONDITIONAL_FAILED
+
+
+def _content(call: PublishCall, package: EventPackage) -> _Content | Reply | None:
+    """The body and its type, None where there is no body; 415 or 400 where it cannot be published."""
+    if not call.body:
+        return None
+    if (call.content_encoding or "identity").strip().lower() != "identity":
+        return refusals.unsupported_encoding()
+    if call.content_type is None:
+        return refusals.bad_request("Missing Content-Type header")
+    try:
+        media_type, _ = parse_media_type(call.content_type)
+    except SipError as error:
+        return refusals.malformed(error)
+    if media_type not in package.publish_types:
+        return refusals.unsupported_type(package.publish_types)
+    fault = package.check(media_type, call.body)
+    if fault is not None:
+        return refusals.bad_request(fault)
+    return _Content(media_type, call.body)

@@ -1,0 +1,202 @@
+"""SUBSCRIBE: the notifier's decisions (RFC 6665 section 4.2.1, RFC 3261 section 12)."""
+
+from dataclasses import dataclass
+
+from presence_core.domain import refusals
+from presence_core.domain.common_checks import call_key, find_event, find_resource, grant
+from presence_core.domain.policy import Policy
+from vedette.events.package import EventPackage
+from vedette.identity import parse_to_tag, presentity_hash, to_tag
+from vedette.records import DialogRecord
+from vedette.rpc.contract import Reply, SubscribeCall
+from vedette.sip.address import Address, parse_address
+from vedette.sip.errors import SipError
+from vedette.sip.flow import Flow
+from vedette.sip.grammar import split_list
+from vedette.sip.media_type import negotiate
+from vedette.sip.route import route_in_dialog
+from vedette.sip.uri import address_of_record, split_aor
+
+
+@dataclass(frozen=True, slots=True)
+class SubscribeCommand:
+    """What the database has to do for one SUBSCRIBE; names as the columns of `active_watchers`."""
+
+    presentity_hash: int
+    presentity_uri: str | None
+    """None in a dialog, which knows it."""
+    event: str
+    event_id: str
+    key: bytes
+    dialog_id: bytes
+    in_dialog: bool
+    callid: str
+    to_tag: str
+    from_tag: str
+    cseq: int
+    expires: int
+    watcher_username: str
+    watcher_domain: str
+    to_value: str
+    from_value: str
+    contact: str
+    record_route: list[str]
+    local_contact: str
+    accept: str
+    user_agent: str
+    sip_instance: str
+    edge_instance: str
+    edge_address: str
+    flow: Flow
+    refusal: Reply | None = None
+    """Another fault of the request: the answer if its dialog is there, and then nothing is changed."""
+
+
+@dataclass(frozen=True, slots=True)
+class SubscribeVerdict:
+    """What the database says of one SUBSCRIBE: `subscribe_batch_v1` has the words.
+
+    For a dialog that was written, `record` is what it is now.
+    """
+
+    verdict: str
+    granted: int
+    record: DialogRecord | None = None
+
+
+def plan_subscribe(call: SubscribeCall, policy: Policy) -> SubscribeCommand | Reply:
+    """The command for the database, or the answer where none is needed.
+
+    In a dialog the database has the first word (481), so other faults travel with the command; they are answers of
+    their own for a new subscription.
+    """
+    found = find_event(call.event)
+    place = _find_dialog(call) if call.to_tag else _name_dialog(call, policy)
+    if isinstance(place, Reply):
+        return place
+    if isinstance(found, Reply):
+        return found
+    event, package = found
+    watcher = _watcher(call)
+    contact = _contact(call)
+    granted = grant(call.expires, package, policy)
+    accept = _accept(call, package)
+    body = _unwanted_body(call)
+    refusal = next((fault for fault in (watcher, contact, granted, accept, body) if isinstance(fault, Reply)), None)
+    if refusal is not None and not place.in_dialog:
+        return refusal
+    key = call_key("SUBSCRIBE", call, policy)
+    dialog_id = place.dialog_id or key
+    username, domain = watcher if isinstance(watcher, tuple) else ("", "")
+    return SubscribeCommand(
+        presentity_hash=place.presentity_hash,
+        presentity_uri=place.presentity_uri,
+        event=event.package,
+        event_id=event.id,
+        key=key,
+        dialog_id=dialog_id,
+        in_dialog=place.in_dialog,
+        callid=call.call_id,
+        to_tag=call.to_tag or to_tag(policy.to_tag_pref, place.presentity_hash, dialog_id),
+        from_tag=call.from_tag,
+        cseq=call.cseq,
+        expires=granted if isinstance(granted, int) else 0,
+        watcher_username=username,
+        watcher_domain=domain,
+        to_value=call.to_value,
+        from_value=call.from_value,
+        contact=contact.uri if isinstance(contact, Address) else "",
+        record_route=call.record_route,
+        local_contact=_local_contact(call, place.presentity_hash, policy),
+        accept=accept if isinstance(accept, str) else "",
+        user_agent=call.user_agent[:255],
+        sip_instance=(contact.parameters.get("+sip.instance") or "") if isinstance(contact, Address) else "",
+        edge_instance=call.edge_instance,
+        edge_address=call.edge_address,
+        flow=call.flow,
+        refusal=refusal,
+    )
+
+
+def conclude_subscribe(command: SubscribeCommand, verdict: SubscribeVerdict) -> Reply:
+    """The answer: 200 with Expires and Contact, 481, 403, 500, or the fault that the command carried."""
+    match verdict.verdict:
+        case "unmatched":
+            return refusals.NO_SUBSCRIPTION
+        case "other_usage":
+            return refusals.OTHER_USAGE
+        case "out_of_order":
+            return refusals.OUT_OF_ORDER
+        case "withheld" if command.refusal is not None:
+            return command.refusal
+    return Reply(
+        200,
+        to_tag=command.to_tag,
+        headers=[("Expires", str(verdict.granted)), ("Contact", f"<{command.local_contact}>")],
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where the subscription lives: a dialog that exists, or a presentity with a dialog to be made."""
+
+    presentity_hash: int
+    presentity_uri: str | None
+    dialog_id: bytes
+    in_dialog: bool
+
+
+def _find_dialog(call: SubscribeCall) -> _Place | Reply:
+    named = parse_to_tag(call.to_tag)
+    if named is None:
+        return refusals.NO_SUBSCRIPTION
+    return _Place(named[0], None, named[1], in_dialog=True)
+
+
+def _name_dialog(call: SubscribeCall, policy: Policy) -> _Place | Reply:
+    resource = find_resource(call.request_uri, policy)
+    if isinstance(resource, Reply):
+        return resource
+    return _Place(presentity_hash(resource), resource, b"", in_dialog=False)
+
+
+def _watcher(call: SubscribeCall) -> tuple[str, str] | Reply:
+    try:
+        return split_aor(address_of_record(call.from_uri))
+    except SipError:
+        # A From with a scheme of its own is no fault (RFC 4475 section 3.3.3); it just names nobody here.
+        return ("", call.from_uri[:255])
+
+
+def _contact(call: SubscribeCall) -> Address | Reply:
+    """The one Contact, whose URI we can send to (RFC 3261 section 12.1.1)."""
+    values = [item for row in call.contacts for item in split_list(row)]
+    if len(values) != 1 or values[0].strip() == "*":
+        return refusals.bad_request("SUBSCRIBE needs exactly one Contact")
+    try:
+        contact = parse_address(values[0], "Contact")
+        route_in_dialog(contact.uri, call.record_route)
+    except SipError as error:
+        return refusals.bad_request(error.reason)
+    return contact
+
+
+def _accept(call: SubscribeCall, package: EventPackage) -> str | Reply:
+    try:
+        chosen = negotiate(call.accept, package.notify_types)
+    except SipError as error:
+        return refusals.malformed(error)
+    return refusals.not_acceptable(package) if chosen is None else chosen
+
+
+def _unwanted_body(call: SubscribeCall) -> Reply | None:
+    """415 for a body, unless its sender can do without our reading it (RFC 3261 section 20.11)."""
+    if not call.body or "handling=optional" in (call.content_disposition or "").replace(" ", "").lower():
+        return None
+    return refusals.unsupported_type(())
+
+
+def _local_contact(call: SubscribeCall, hash_: int, policy: Policy) -> str:
+    """Our Contact: reachable by the watcher's transport, with the presentity's hash in its user part."""
+    transport = "" if call.flow.transport == "udp" else f";transport={call.flow.transport}"
+    return f"sip:{policy.contact_user}-{hash_ & 0xFFFFFFFF:08x}@{call.local_address}{transport}"

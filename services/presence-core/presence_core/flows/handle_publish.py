@@ -1,0 +1,47 @@
+"""The flow of PUBLISH requests."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+
+from presence_core.domain.policy import Policy
+from presence_core.domain.publish import PublishCommand, PublishVerdict, conclude_publish, plan_publish
+from presence_core.flows.announcements import Announcer, published_entries
+from presence_core.flows.request_flow import FlowLimits, ReplyFuture, RequestFlow
+from vedette.rpc.contract import PublishCall, Reply
+
+
+class PublishFlow:
+    """Plans, has the database decide, concludes, announces. One presentity's requests keep their order."""
+
+    def __init__(
+        self,
+        apply: Callable[[list[PublishCommand]], Awaitable[list[PublishVerdict]]],
+        announcer: Announcer,
+        policy: Policy,
+        limits: FlowLimits,
+    ) -> None:
+        self._apply = apply
+        self._announcer = announcer
+        self._flow: RequestFlow[PublishCall, PublishCommand, PublishVerdict] = RequestFlow(
+            plan=partial(plan_publish, policy=policy),
+            lane=lambda command: command.presentity,
+            apply=self._apply_and_announce,
+            conclude=conclude_publish,
+            limits=limits,
+        )
+        self.drain = self._flow.drain
+
+    def handle_publish(self, calls: Sequence[PublishCall]) -> list[Reply | ReplyFuture]:
+        """The answer to each PUBLISH, or where it will come from."""
+        return self._flow.handle(calls)
+
+    async def _apply_and_announce(self, commands: list[PublishCommand]) -> list[PublishVerdict]:
+        verdicts = await self._apply(commands)
+        entries = [
+            entry
+            for command, verdict in zip(commands, verdicts, strict=True)
+            for entry in published_entries(command, verdict)
+        ]
+        if entries:
+            self._announcer.announce(published=entries, wake=any(verdict.watched for verdict in verdicts))
+        return verdicts

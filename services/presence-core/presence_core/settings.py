@@ -1,0 +1,58 @@
+"""Parameters of presence-core."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, field_validator
+
+from presence_core.domain.policy import Policy
+from vedette.runtime.settings import Port, StoreSettings
+
+Seconds = Annotated[int, Field(ge=0, le=2**31 - 1)]
+
+
+class CoreSettings(StoreSettings):
+    """Names as OpenSIPS's and Kamailio's presence modules have them."""
+
+    role: Literal["core", "api"] = Field("core", description="core: serves the edges; api: serves REST.")
+    domains: str = Field("", description="Domains served, separated by commas; empty: all. Others get 404.")
+    min_expires: Seconds = Field(
+        0,
+        description="Seconds; a shorter PUBLISH or SUBSCRIBE gets 423 with Min-Expires. 0: none is too short.",
+    )
+    max_expires: Annotated[int, Field(ge=1, le=2**31 - 1)] = Field(
+        3600, description="Seconds; a longer PUBLISH or SUBSCRIBE is granted this much."
+    )
+    to_tag_pref: Annotated[str, Field(pattern=r"^[A-Za-z0-9\-!%*_+`'~]{0,32}$")] = Field(
+        "10", description="First part of the To-tags of dialogs; empty: none."
+    )
+    contact_user: Annotated[str, Field(pattern=r"^[A-Za-z0-9\-_.!~*'()&=+$]{1,64}$")] = Field(
+        "presence", description="User part of our Contact, before the presentity's hash."
+    )
+    db_batch: Annotated[int, Field(ge=1, le=1000)] = Field(256, description="Requests in one database call.")
+    db_calls: Annotated[int, Field(ge=1, le=16)] = Field(
+        2, description="Database calls under way at once, for PUBLISH and for SUBSCRIBE each."
+    )
+    queue_size: Annotated[int, Field(ge=1, le=1_000_000)] = Field(
+        8192, description="Requests that may wait for the database; more get 503."
+    )
+    api_host: str = Field("127.0.0.1", description="Address the admin REST listens on (role api).")
+    api_port: Port = Field(8080, description="Port of the admin REST (role api).")
+    core_peers: str = Field("", description="Where the api finds presence-core: host:port, ... or @file.")
+
+    @field_validator("domains")
+    @classmethod
+    def _no_empty_domain(cls, value: str) -> str:
+        if any(not part.strip() or " " in part.strip() for part in value.split(",")) and value:
+            raise ValueError("is not a list of domain names separated by commas")
+        return value
+
+    def policy(self, secret: bytes) -> Policy:
+        """The parameters as the decisions need them."""
+        return Policy(
+            secret=secret,
+            domains=frozenset(part.strip().lower() for part in self.domains.split(",") if part.strip()),
+            min_expires=self.min_expires,
+            max_expires=self.max_expires,
+            to_tag_pref=self.to_tag_pref,
+            contact_user=self.contact_user,
+        )
