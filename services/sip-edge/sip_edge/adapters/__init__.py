@@ -1,0 +1,1 @@
+"""What touches the world: RPC in and out, name lookups."""

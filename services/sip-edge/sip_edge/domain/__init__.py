@@ -1,0 +1,1 @@
+"""Decisions of the edge, without I/O."""

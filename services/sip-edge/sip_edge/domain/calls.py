@@ -1,0 +1,74 @@
+"""From a SIP request to the call that presence-core gets, and from its reply to the SIP response."""
+
+from vedette.rpc.contract import Call, PublishCall, Reply, SubscribeCall
+from vedette.sip.address import without_tag
+from vedette.sip.flow import Flow
+from vedette.sip.message import Request
+from vedette.sip.writer import Header, write_response
+
+
+def read_call(request: Request, flow: Flow, *, local_address: str, edge_instance: str, edge_address: str) -> Call:
+    """The call for a PUBLISH or SUBSCRIBE that was checked; SipError where a header came twice that may not."""
+    headers = request.headers
+    if request.method == "PUBLISH":
+        return PublishCall(
+            request_uri=request.uri,
+            call_id=request.call_id,
+            cseq=request.cseq[0],
+            from_uri=request.from_.uri,
+            from_tag=request.from_.tag or "",
+            to_tag=request.to.tag or "",
+            client_branch=request.client_branch,
+            event=headers.single("event"),
+            expires=headers.single("expires"),
+            if_match=headers.all("sip-if-match"),
+            content_type=headers.single("content-type"),
+            content_encoding=headers.get("content-encoding"),
+            body=request.body,
+        )
+    return SubscribeCall(
+        request_uri=request.uri,
+        call_id=request.call_id,
+        cseq=request.cseq[0],
+        from_uri=request.from_.uri,
+        from_value=without_tag(headers.required("from")),
+        from_tag=request.from_.tag or "",
+        to_value=without_tag(headers.required("to")),
+        to_tag=request.to.tag or "",
+        client_branch=request.client_branch,
+        event=headers.single("event"),
+        expires=headers.single("expires"),
+        accept=headers.rows.get("accept"),
+        contacts=headers.all("contact"),
+        record_route=headers.all("record-route"),
+        content_type=headers.get("content-type"),
+        content_disposition=headers.get("content-disposition"),
+        body=request.body,
+        user_agent=headers.get("user-agent") or "",
+        flow=flow,
+        local_address=local_address,
+        edge_instance=edge_instance,
+        edge_address=edge_address,
+    )
+
+
+def lane_of(call: Call) -> tuple[str, str]:
+    """Calls with equal lanes keep their order: a presentity's publications, a dialog's subscriptions."""
+    if isinstance(call, PublishCall):
+        return call.request_uri, call.event or ""
+    return call.call_id, call.from_tag
+
+
+def answer(request: Request, reply: Reply, *, source: tuple[str, int], to_tag: str) -> bytes:
+    """The response for a reply; `to_tag` is used where the reply names none (section 8.2.6.2)."""
+    headers: list[Header] = list(reply.headers)
+    if request.method == "SUBSCRIBE" and 200 <= reply.status < 300:
+        headers += [("Record-Route", row) for row in request.headers.all("record-route")]
+    return write_response(
+        request,
+        reply.status,
+        source=source,
+        reason=reply.reason,
+        to_tag=reply.to_tag or to_tag,
+        headers=headers,
+    )

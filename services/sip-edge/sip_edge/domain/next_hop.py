@@ -1,0 +1,65 @@
+"""Where a NOTIFY goes (RFC 3261 section 12.2.1.1, RFC 5626 section 5.3)."""
+
+import ipaddress
+from dataclasses import dataclass
+
+from vedette.sip.flow import Flow
+from vedette.sip.route import RoutedRequest
+from vedette.sip.uri import SipUri
+
+
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """A flow, or a host name that has to be looked up first."""
+
+    transport: str
+    host: str
+    port: int
+    connection: int = 0
+
+    @property
+    def is_address(self) -> bool:
+        """Whether the host is an IP address."""
+        return _address(self.host) is not None
+
+    def flow(self) -> Flow:
+        """The flow to an address."""
+        return Flow(self.transport, self.host, self.port, self.connection)
+
+
+def choose_destination(routed: RoutedRequest, flow: Flow, *, flow_is_open: bool) -> Destination:
+    """Where to send a request of a dialog whose last SUBSCRIBE came over `flow`.
+
+    A stream's own connection first, while it is open: behind NAT there is no other way. Else the next hop of the
+    route set or Contact; but a Contact with an address that cannot be reached from here (private, while the request
+    came from elsewhere) or without one (`.invalid`, RFC 7118) is answered where the request came from.
+    """
+    if flow.reliable and flow_is_open:
+        return Destination(flow.transport, flow.host, flow.port, flow.connection)
+    uri = routed.next_hop
+    host = uri.host.strip("[]")
+    transport = _transport(uri, flow)
+    if not routed.routes and _is_behind_nat(host, flow.host):
+        return Destination(transport, flow.host, flow.port)
+    return Destination(transport, host, uri.port or 5060)
+
+
+def _transport(uri: SipUri, flow: Flow) -> str:
+    named = (uri.parameter("transport") or "").lower()
+    return named if named in {"udp", "tcp"} else flow.transport if not named else "udp"
+
+
+def _is_behind_nat(contact_host: str, source_host: str) -> bool:
+    if contact_host.lower().endswith(".invalid"):
+        return True
+    contact, source = _address(contact_host), _address(source_host)
+    if contact is None or source is None or contact == source:
+        return False
+    return contact.is_private and not source.is_private
+
+
+def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    try:
+        return ipaddress.ip_address(host)
+    except ValueError:
+        return None

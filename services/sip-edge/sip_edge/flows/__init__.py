@@ -1,0 +1,1 @@
+"""The order of the steps: requests inwards, NOTIFYs outwards, outcomes back."""

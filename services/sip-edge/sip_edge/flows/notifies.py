@@ -1,0 +1,204 @@
+"""NOTIFYs on their way out: hold for the 2xx, pace, send, report the outcome."""
+
+import asyncio
+import itertools
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+import structlog
+
+from sip_edge.domain.branches import make_branch
+from sip_edge.domain.next_hop import Destination, choose_destination
+from sip_edge.domain.notify import write_notify
+from sip_edge.domain.pacing import Pacer
+from sip_edge.flows.open_subscribes import OpenSubscribes
+from sip_edge.flows.outcomes import OutcomeReporter
+from vedette.rpc.contract import TIMEOUT, UNREACHABLE, Document, NotifyBatch, NotifyItem, Outcome
+from vedette.sip.errors import SipError
+from vedette.sip.route import RoutedRequest, route_in_dialog
+from vedette.sip.transaction.layer import ClientTransaction, RequestFinished
+from vedette.transport.endpoint import Endpoint
+
+WINDOW = 64
+"""Unanswered NOTIFYs to one address; about what a default receive buffer holds."""
+WINDOW_PATIENCE = 0.1
+
+log = structlog.get_logger()
+
+DialogKey = tuple[int, bytes]
+Resolve = Callable[[str], Awaitable[str | None]]
+
+
+@dataclass(slots=True)
+class _Job:
+    item: NotifyItem
+    document: Document | None
+    routed: RoutedRequest
+    destination: Destination
+    place: int = 0
+    transaction: ClientTransaction | None = None
+    superseded: bool = False
+
+
+class NotifySender:
+    """Sends each NOTIFY of a batch once and reports how it ended; at most one of a dialog is under way."""
+
+    def __init__(
+        self,
+        *,
+        endpoint: Callable[[], Endpoint],
+        open_subscribes: OpenSubscribes,
+        reporter: OutcomeReporter,
+        resolve: Resolve,
+        instance: str,
+        via_addresses: dict[str, str],
+        user_agent: str,
+        max_jobs: int,
+    ) -> None:
+        """`resolve` gives the address of a host name or None; `via_addresses` the sent-by for each transport."""
+        self._endpoint = endpoint
+        self._open_subscribes = open_subscribes
+        self._reporter = reporter
+        self._resolve = resolve
+        self._instance = instance
+        self._via_addresses = via_addresses
+        self._user_agent = user_agent
+        self._max_jobs = max_jobs
+        self._jobs: dict[DialogKey, _Job] = {}
+        self._pacer: Pacer[_Job] = Pacer(window=WINDOW, patience=WINDOW_PATIENCE)
+        self._branches = itertools.count(1)
+        self._timer: asyncio.TimerHandle | None = None
+        self._lookups: set[asyncio.Task[None]] = set()
+        self.outcomes: dict[str, int] = {}
+        """How NOTIFYs ended, by status, `timeout` or `unreachable`."""
+
+    @property
+    def under_way(self) -> int:
+        """NOTIFYs that have been taken and have not ended."""
+        return len(self._jobs)
+
+    def take(self, batch: NotifyBatch) -> list[int]:
+        """Take a batch; the indexes of the items that cannot be taken now."""
+        refused: list[int] = []
+        for index, item in enumerate(batch.items):
+            if len(self._jobs) >= self._max_jobs:
+                refused.append(index)
+                continue
+            document = batch.documents[item.document] if item.document >= 0 else None
+            self._take_one(item, document)
+        self._send_ready()
+        return refused
+
+    def _take_one(self, item: NotifyItem, document: Document | None) -> None:
+        key = (item.presentity_hash, item.dialog_id)
+        older = self._jobs.get(key)
+        if older is not None:
+            if older.item.cseq >= item.cseq:
+                return  # a copy of what is under way
+            self._supersede(older)
+        try:
+            routed = route_in_dialog(item.target, item.record_route)
+        except SipError as error:
+            log.warning("notify has nowhere to go", call_id=item.call_id, reason=error.reason)
+            self._report(item, UNREACHABLE)
+            return
+        flow = item.flow
+        destination = choose_destination(routed, flow, flow_is_open=self._endpoint().tcp.has(flow))
+        job = _Job(item, document, routed, destination)
+        self._jobs[key] = job
+        if not self._open_subscribes.hold((item.call_id, item.remote_tag), lambda: self._release(job)):
+            self._enqueue(job)
+
+    def _supersede(self, job: _Job) -> None:
+        """A newer NOTIFY of the dialog has been committed: whatever became of this one, nobody asks for it."""
+        job.superseded = True
+        if job.transaction is not None:
+            self._endpoint().layer.abandon(job.transaction)
+        self._pacer.answered(job.place)
+
+    def _release(self, job: _Job) -> None:
+        self._enqueue(job)
+        self._send_ready()
+
+    def _enqueue(self, job: _Job) -> None:
+        if job.superseded:
+            return
+        if job.destination.is_address:
+            self._pacer.put((job.destination.host, job.destination.port), job)
+            return
+        task = asyncio.create_task(self._look_up(job))
+        self._lookups.add(task)
+        task.add_done_callback(self._lookups.discard)
+
+    async def _look_up(self, job: _Job) -> None:
+        address = await self._resolve(job.destination.host)
+        if job.superseded:
+            return
+        if address is None:
+            self._end(job, UNREACHABLE)
+            return
+        job.destination = Destination(job.destination.transport, address, job.destination.port)
+        self._pacer.put((address, job.destination.port), job)
+        self._send_ready()
+
+    def _send_ready(self) -> None:
+        now = self._endpoint().now()
+        self._pacer.expire(now)
+        for place, job in self._pacer.take(now):
+            if job.superseded:
+                self._pacer.answered(place)
+                continue
+            job.place = place
+            self._send(job)
+        self._arm(now)
+
+    def _send(self, job: _Job) -> None:
+        transport = job.destination.transport
+        branch = make_branch(self._instance, next(self._branches))
+        sent_by = self._via_addresses[transport]
+        via = f"SIP/2.0/{transport.upper()} {sent_by};branch={branch};rport"
+        data = write_notify(job.item, job.document, job.routed, via=via, user_agent=self._user_agent)
+        job.transaction = self._endpoint().send_request(
+            branch=branch, method="NOTIFY", data=data, flow=job.destination.flow(), context=job
+        )
+
+    def _arm(self, now: float) -> None:
+        """Wake up when places become free that somebody waits for."""
+        if self._timer is not None or not self._pacer.waiting:
+            return
+        expiry = self._pacer.next_expiry()
+        delay = max(0.001, (expiry or now) - now)
+        self._timer = asyncio.get_running_loop().call_later(delay, self._wake)
+
+    def _wake(self) -> None:
+        self._timer = None
+        self._send_ready()
+
+    def finished(self, finished: RequestFinished) -> None:
+        """A NOTIFY of ours has ended."""
+        job = finished.transaction.context
+        if not isinstance(job, _Job) or job.superseded:
+            return
+        self._pacer.answered(job.place)
+        if finished.response is not None:
+            self._end(job, finished.response.status, finished.response.retry_after)
+        else:
+            self._end(job, UNREACHABLE if finished.transport_error else TIMEOUT)
+        if self._pacer.waiting:
+            self._send_ready()
+
+    def _end(self, job: _Job, status: int, retry_after: int | None = None) -> None:
+        key = (job.item.presentity_hash, job.item.dialog_id)
+        if self._jobs.get(key) is job:
+            del self._jobs[key]
+        self._report(job.item, status, retry_after)
+
+    def _report(self, item: NotifyItem, status: int, retry_after: int | None = None) -> None:
+        name = {TIMEOUT: "timeout", UNREACHABLE: "unreachable"}.get(status, str(status))
+        self.outcomes[name] = self.outcomes.get(name, 0) + 1
+        self._reporter.report(Outcome(item.presentity_hash, item.dialog_id, item.cseq, status, retry_after))
+
+    async def drain(self) -> None:
+        """Return when nothing is under way."""
+        while self._jobs:
+            await asyncio.sleep(0.01)

@@ -1,0 +1,179 @@
+"""sip-edge as a process."""
+
+import asyncio
+import contextlib
+import ipaddress
+import socket
+
+import structlog
+
+from sip_edge.adapters.resolver import Resolver
+from sip_edge.adapters.rpc import DatagramsHandler, NotifiesHandler
+from sip_edge.flows.core_calls import CoreCalls
+from sip_edge.flows.edge import Edge
+from sip_edge.flows.foreign_responses import ForeignResponses
+from sip_edge.flows.notifies import NotifySender
+from sip_edge.flows.open_subscribes import OpenSubscribes
+from sip_edge.flows.outcomes import OutcomeReporter
+from sip_edge.flows.requests import RequestFlow
+from sip_edge.settings import EdgeSettings
+from vedette import VERSION
+from vedette.rpc.client import Peers
+from vedette.rpc.contract import DATAGRAMS, NOTIFIES
+from vedette.rpc.discovery import Discovery
+from vedette.rpc.server import HttpServer, rpc_app
+from vedette.runtime.logs import configure
+from vedette.runtime.process import Identity, StartError, Tasks, announce_ready, run_service
+from vedette.runtime.settings import load_settings
+from vedette.runtime.start import open_listener, read_token, rpc_address
+from vedette.sip.transaction.timers import Timers
+from vedette.transport.endpoint import Endpoint
+
+QUEUE = 8192
+DRAIN_REQUESTS = 3.0
+DRAIN_NOTIFIES = 1.0
+DRAIN_OUTCOMES = 1.0
+REPORT_INTERVAL = 60.0
+
+log = structlog.get_logger()
+
+
+def main() -> None:
+    """Run sip-edge."""
+    settings = load_settings(EdgeSettings)
+    identity = Identity("sip-edge")
+    configure(
+        level=settings.log_level, style=settings.log_format, service=identity.service, instance=identity.instance
+    )
+    run_service(lambda stop: _serve(settings, identity, stop))
+
+
+async def _serve(settings: EdgeSettings, identity: Identity, stop: asyncio.Event) -> None:
+    token = read_token(settings)
+    listener = open_listener(settings.rpc_host, settings.rpc_port)
+    identity.address = rpc_address(settings, listener)
+
+    cores = Peers(
+        Discovery(settings.core_peers), token=token, who=identity.hello, on_change=lambda: calls.peers_changed()
+    )
+    notifiers = Peers(Discovery(settings.notifier_peers), token=token, who=identity.hello)
+    siblings = Peers(Discovery(settings.edge_peers), token=token, who=identity.hello)
+    calls = CoreCalls(cores, max_batch=settings.call_batch, max_queue=QUEUE)
+    reporter = OutcomeReporter(notifiers)
+    open_subscribes = OpenSubscribes()
+    addresses: dict[str, str] = {}
+    resolver = Resolver(_family(settings.sip_host))
+    sender = NotifySender(
+        endpoint=lambda: edge.endpoint(),
+        open_subscribes=open_subscribes,
+        reporter=reporter,
+        resolve=resolver.resolve,
+        instance=identity.instance,
+        via_addresses=addresses,
+        user_agent=f"vedette/{VERSION}",
+        max_jobs=settings.max_notifies,
+    )
+    requests = RequestFlow(
+        calls=calls,
+        open_subscribes=open_subscribes,
+        instance=identity.instance,
+        rpc_address=identity.address,
+        local_addresses=addresses,
+        max_body=settings.max_body_size,
+        max_ongoing=settings.max_ongoing,
+    )
+    foreign = ForeignResponses(siblings, identity.instance)
+    edge = Edge(requests, sender, foreign)
+    endpoint = Endpoint(
+        edge,
+        Timers(settings.t1 / 1000, settings.t2 / 1000, settings.t4 / 1000),
+        max_connections=settings.max_connections,
+        max_body=settings.max_body_size,
+    )
+    edge.attach(endpoint)
+    app = rpc_app(
+        token=token,
+        who=identity.hello,
+        handlers={NOTIFIES: NotifiesHandler(sender), DATAGRAMS: DatagramsHandler(edge)},
+        heard=lambda _hello: None,
+    )
+    server = HttpServer(app, listener)
+    await server.start()
+    tasks = Tasks()
+    # The replicas first: whoever gets an answer from the SIP port may expect service.
+    await asyncio.gather(cores.probe(), notifiers.probe(), siblings.probe())
+    tasks.keep("core peers", cores.watch)
+    tasks.keep("notifier peers", notifiers.watch)
+    tasks.keep("edge peers", siblings.watch)
+    tasks.keep("outcomes", reporter.run)
+    tasks.keep("foreign responses", foreign.run)
+    tasks.keep("report", lambda: _report(endpoint, requests, sender, foreign, reporter))
+    try:
+        await endpoint.open(settings.sip_host, settings.sip_port, reuse_port=settings.reuse_port)
+    except OSError as error:
+        place = f"{settings.sip_host}:{settings.sip_port}"
+        raise StartError(f"cannot listen on {place} (SIP over UDP and TCP): {error.strerror or error}") from None
+    host, port = endpoint.address
+    sip_address = settings.server_address or (f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
+    addresses.update({"udp": sip_address, "tcp": sip_address})
+    identity.ready = True
+    log.info("ready", sip=sip_address, rpc=identity.address)
+    announce_ready(
+        settings.ready_fd,
+        address=identity.address,
+        instance=identity.instance,
+        sip=f"{host}:{port}",
+        server=sip_address,
+    )
+    await stop.wait()
+    log.info("stopping")
+    identity.ready = False
+    await _drain(calls, sender, reporter)
+    await endpoint.close()
+    await server.stop()
+    await tasks.cancel()
+    for peers in (cores, notifiers, siblings):
+        await peers.close()
+
+
+async def _drain(calls: CoreCalls, sender: NotifySender, reporter: OutcomeReporter) -> None:
+    """Give what is under way a moment to end."""
+    for patience, drain in (
+        (DRAIN_REQUESTS, calls.drain),
+        (DRAIN_NOTIFIES, sender.drain),
+        (DRAIN_OUTCOMES, reporter.drain),
+    ):
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(patience):
+                await drain()
+
+
+def _family(host: str) -> socket.AddressFamily:
+    return socket.AF_INET6 if ipaddress.ip_address(host).version == 6 else socket.AF_INET
+
+
+async def _report(
+    endpoint: Endpoint,
+    requests: RequestFlow,
+    sender: NotifySender,
+    foreign: ForeignResponses,
+    reporter: OutcomeReporter,
+) -> None:
+    """Log what has been counted, every minute in which it changed."""
+    before: dict[str, object] = {}
+    while True:
+        await asyncio.sleep(REPORT_INTERVAL)
+        counted: dict[str, object] = {
+            "answered": dict(requests.answered),
+            "notifies": dict(sender.outcomes),
+            "not_sip": endpoint.not_sip,
+            "broken_responses": endpoint.broken_responses,
+            "retransmissions_absorbed": endpoint.layer.retransmissions_absorbed,
+            "retransmissions_sent": endpoint.layer.retransmissions_sent,
+            "foreign_responses": foreign.passed_on,
+            "stray_responses": foreign.dropped,
+            "outcomes_lost": reporter.lost,
+        }
+        if counted != before:
+            log.info("counted", **counted)
+            before = counted

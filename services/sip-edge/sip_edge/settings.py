@@ -1,0 +1,58 @@
+"""Parameters of sip-edge."""
+
+import ipaddress
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from vedette.runtime.settings import Port, ServiceSettings
+
+Milliseconds = Annotated[int, Field(ge=1, le=60_000)]
+
+
+class EdgeSettings(ServiceSettings):
+    """Timers in milliseconds as RFC 3261 table 4 has them."""
+
+    sip_host: str = Field("127.0.0.1", description="IP address that SIP is listened on, UDP and TCP.")
+    sip_port: Port = Field(5060, description="Port that SIP is listened on, UDP and TCP; 0: any free one.")
+    reuse_port: bool = Field(False, description="Share the SIP port with other edge processes of the same set.")
+    server_address: str = Field(
+        "", description="host:port that clients reach the edge by, for Contact and Via; empty: as it listens."
+    )
+    auth: Literal["", "none"] = Field(
+        "", description="none: everybody may publish and subscribe. Has to be said where SIP is not on loopback."
+    )
+    core_peers: str = Field("127.0.0.1:8070", description="Where presence-core is: host:port, ... or @file.")
+    notifier_peers: str = Field("127.0.0.1:8071", description="Where the notifiers are: host:port, ... or @file.")
+    edge_peers: str = Field("", description="Where the other edges are that share the port: host:port, ... or @file.")
+    t1: Milliseconds = Field(500, description="Milliseconds; round-trip estimate. Timers F and J are 64 times this.")
+    t2: Milliseconds = Field(4000, description="Milliseconds; longest interval between retransmissions.")
+    t4: Milliseconds = Field(5000, description="Milliseconds; how long a message may stay in the network.")
+    max_body_size: Annotated[int, Field(ge=1024, le=16 * 1024 * 1024)] = Field(
+        131072, description="Octets; a larger body gets 413."
+    )
+    max_connections: Annotated[int, Field(ge=1, le=1_000_000)] = Field(10_000, description="TCP connections.")
+    max_ongoing: Annotated[int, Field(ge=1, le=1_000_000)] = Field(
+        10_000, description="Requests that wait for their answer; more get 503."
+    )
+    max_notifies: Annotated[int, Field(ge=1, le=1_000_000)] = Field(
+        50_000, description="NOTIFYs under way; more wait at the notifier."
+    )
+    call_batch: Annotated[int, Field(ge=1, le=4096)] = Field(
+        256, description="Requests in one call to presence-core."
+    )
+
+    @model_validator(mode="after")
+    def _closed_to_strangers(self) -> Self:
+        try:
+            address = ipaddress.ip_address(self.sip_host)
+        except ValueError:
+            raise ValueError("sip_host is not an IP address") from None
+        if not address.is_loopback and self.auth != "none":
+            raise ValueError(
+                f"sip_host {self.sip_host} is not loopback and there is no authentication: "
+                "say VEDETTE_AUTH=none to let everybody in"
+            )
+        if address.is_unspecified and not self.server_address:
+            raise ValueError(f"server_address has to be set where sip_host is {self.sip_host}")
+        return self
