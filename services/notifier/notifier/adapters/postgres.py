@@ -1,0 +1,169 @@
+"""The notifier's calls to Postgres."""
+
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import NamedTuple
+
+from notifier.domain.claims import Claim
+from notifier.domain.ended import Ended
+from notifier.domain.outcome_policy import Settlement
+from vedette.records import DialogRecord, ManifestRecord, PublicationRecord, read_flow, split_routes
+from vedette.rpc.contract import Outcome
+from vedette.store.database import Database
+
+_DIALOGS = """
+SELECT w.*
+FROM unnest($1::int4[], $2::bytea[]) AS k (presentity_hash, dialog_id)
+JOIN active_watchers AS w USING (presentity_hash, dialog_id)
+"""
+
+_STATES = """
+SELECT s.presentity_hash, s.presentity_uri, s.event, s.version AS state_version, p.publication_id, p.version,
+    p.sequence, p.content_type, p.body, p.expires
+FROM unnest($1::int4[], $2::text[], $3::text[]) AS k (presentity_hash, presentity_uri, event)
+JOIN presentity_state AS s USING (presentity_hash, presentity_uri, event)
+LEFT JOIN presentity AS p
+    ON p.presentity_hash = s.presentity_hash AND p.presentity_uri = s.presentity_uri AND p.event = s.event
+    AND p.ended IS NULL
+"""
+
+
+class State(NamedTuple):
+    """A presentity's state at one version."""
+
+    manifest: ManifestRecord
+    publications: list[PublicationRecord]
+
+
+class NotifierStore:
+    """Every method is one call, and raises StoreError."""
+
+    def __init__(self, database: Database, instance: str, *, patience: float) -> None:
+        """`patience`: seconds until the outcome of a NOTIFY is no longer awaited."""
+        self.database = database
+        self._instance = instance
+        self._patience = timedelta(seconds=patience)
+
+    async def claim(self, events: int, dialogs: int) -> list[Claim]:
+        """NOTIFYs that are owed, now marked as ours."""
+        rows = await self.database.fetch(
+            "SELECT * FROM claim_notifies_v1($1, $2, $3, $4)", self._instance, events, dialogs, self._patience
+        )
+        return [Claim._make((*values, at.timestamp())) for *values, at in rows]
+
+    async def apply(self, outcomes: Sequence[tuple[Outcome, Settlement]]) -> int:
+        """Settle outcomes; how many dialogs owe another NOTIFY now."""
+        rows = await self.database.fetch(
+            "SELECT * FROM apply_outcomes_v1($1, $2, $3, $4, $5, $6)",
+            [outcome.presentity_hash for outcome, _ in outcomes],
+            [outcome.dialog_id for outcome, _ in outcomes],
+            [outcome.cseq for outcome, _ in outcomes],
+            [settlement.verdict.value for _, settlement in outcomes],
+            [settlement.seconds for _, settlement in outcomes],
+            [settlement.reason for _, settlement in outcomes],
+        )
+        return sum(row["again"] for row in rows)
+
+    async def dialogs(self, keys: Sequence[tuple[int, bytes]]) -> list[DialogRecord]:
+        """The dialogs with these keys, as far as they are there."""
+        rows = await self.database.fetch(_DIALOGS, [hash_ for hash_, _ in keys], [id_ for _, id_ in keys])
+        return [
+            DialogRecord(
+                presentity_hash=row["presentity_hash"],
+                dialog_id=row["dialog_id"],
+                revision=row["revision"],
+                presentity_uri=row["presentity_uri"],
+                event=row["event"],
+                event_id=row["event_id"],
+                call_id=row["callid"],
+                to_tag=row["to_tag"],
+                from_tag=row["from_tag"],
+                to_value=row["to_uri"],
+                from_value=row["from_uri"],
+                contact=row["contact"],
+                record_route=split_routes(row["record_route"]),
+                local_contact=row["local_contact"],
+                accept=row["accept"],
+                edge_instance=row["edge_instance"],
+                edge_address=row["edge_address"],
+                flow=read_flow(row["socket_info"]),
+                expires=row["expires"].timestamp(),
+                reason=row["reason"],
+            )
+            for row in rows
+        ]
+
+    async def states(self, presentities: Sequence[tuple[int, str, str]]) -> dict[tuple[int, str, str], State]:
+        """The states of these presentities (hash, URI, event) as they are now, all in one snapshot."""
+        rows = await self.database.fetch(
+            _STATES, [p[0] for p in presentities], [p[1] for p in presentities], [p[2] for p in presentities]
+        )
+        found: dict[tuple[int, str, str], State] = {}
+        for row in rows:
+            key = (row["presentity_hash"], row["presentity_uri"], row["event"])
+            state = found.setdefault(key, State(ManifestRecord(row["state_version"], []), []))
+            if row["publication_id"] is None:
+                continue
+            state.manifest.publications.append((row["publication_id"], row["version"]))
+            state.publications.append(
+                PublicationRecord(
+                    publication_id=row["publication_id"],
+                    version=row["version"],
+                    sequence=row["sequence"],
+                    content_type=row["content_type"],
+                    body=row["body"],
+                    expires=row["expires"].timestamp(),
+                )
+            )
+        return found
+
+    async def expire(self, limit: int) -> list[Ended]:
+        """End what is over; what ended."""
+        rows = await self.database.fetch("SELECT * FROM expire_batch_v1($1)", limit)
+        return [
+            Ended(
+                row["kind"],
+                row["presentity_hash"],
+                row["presentity_uri"],
+                row["event"],
+                row["id"],
+                row["version"],
+                row["revision"],
+                tuple(zip(row["other_ids"] or (), row["other_versions"] or (), strict=True)),
+                row["watched"],
+            )
+            for row in rows
+        ]
+
+    async def sweep(self, age: float, limit: int) -> int:
+        """Remove tombstones older than `age` seconds; how many rows."""
+        rows = await self.database.fetch(
+            "SELECT sweep_tombstones_v1($1, $2) AS removed", timedelta(seconds=age), limit
+        )
+        return int(rows[0]["removed"])
+
+    async def forget_replicas(self, age: float) -> None:
+        """Forget the processes that were not seen for `age` seconds, those aside that may have left something."""
+        await self.database.fetch(
+            "DELETE FROM replica WHERE service NOT IN ('sip-edge', 'notifier') "
+            "AND seen < clock_timestamp() - make_interval(secs => $1)",
+            age,
+        )
+
+    async def clear_marks(self, dead: Sequence[str], limit: int, grace: float) -> int:
+        """Give up the marks of dead notifiers, and those whose time is over; how many."""
+        rows = await self.database.fetch(
+            "SELECT clear_marks_v1($1, $2, $3, $4) AS cleared",
+            list(dead),
+            limit,
+            self._patience,
+            timedelta(seconds=grace),
+        )
+        return int(rows[0]["cleared"])
+
+    async def rehome(self, gone: str, instance: str, address: str, limit: int) -> int:
+        """Give the dialogs of an edge that is gone to another one; how many."""
+        rows = await self.database.fetch(
+            "SELECT rehome_dialogs_v1($1, $2, $3, $4) AS moved", gone, instance, address, limit
+        )
+        return int(rows[0]["moved"])

@@ -1,0 +1,136 @@
+"""Reading dialogs and states: from our own memory, from the hash tables in Redis, from Postgres, in this order.
+
+An entry of a cache is used only where its version is the one that the claim just named (a claim is made in Postgres,
+under the presentity's lock); everything else is read from Postgres and put back.
+"""
+
+from collections.abc import Iterable, Sequence
+
+from notifier.adapters.postgres import NotifierStore
+from notifier.domain.claims import Claim
+from notifier.domain.recent import Recent
+from vedette.records import DialogRecord, PublicationRecord
+from vedette.store.hash_tables import (
+    Entry,
+    HashTable,
+    dialog_entry,
+    dialog_field,
+    manifest_entry,
+    manifest_field,
+    publication_entry,
+    publication_field,
+    read_dialog,
+    read_manifest,
+    read_publication,
+)
+from vedette.store.redis_link import RedisAwayError
+
+MANIFEST_SECONDS = 86400.0
+
+Key = tuple[int, str, str]
+Found = dict[tuple[Key, int], list[PublicationRecord]]
+
+
+class StateReader:
+    """Counts where it found things: `memory`, `redis`, `postgres`."""
+
+    def __init__(self, store: NotifierStore, published: HashTable, dialogs: HashTable, *, remember: int) -> None:
+        self._store = store
+        self._published = published
+        self._dialogs = dialogs
+        self._recent: Recent[bytes, DialogRecord] = Recent(remember)
+        self.hits = {"memory": 0, "redis": 0, "postgres": 0}
+
+    async def dialogs(self, claims: Sequence[Claim]) -> dict[bytes, DialogRecord]:
+        """The dialogs of the claims by id; one that is not there any more is left out. Raises StoreError."""
+        found: dict[bytes, DialogRecord] = {}
+        missing: list[Claim] = []
+        for claim in claims:
+            record = self._recent.get(claim.dialog_id)
+            if record is not None and record.revision == claim.revision:
+                found[claim.dialog_id] = record
+            else:
+                missing.append(claim)
+        self.hits["memory"] += len(found)
+        for record in await self._cached_dialogs(missing):
+            found[record.dialog_id] = record
+            self._recent.put(record.dialog_id, record)
+            self.hits["redis"] += 1
+        missing = [claim for claim in missing if claim.dialog_id not in found]
+        if missing:
+            records = await self._store.dialogs([(claim.presentity_hash, claim.dialog_id) for claim in missing])
+            self.hits["postgres"] += len(records)
+            for record in records:
+                found[record.dialog_id] = record
+                self._recent.put(record.dialog_id, record)
+            await _put(self._dialogs, map(dialog_entry, records))
+        return found
+
+    async def _cached_dialogs(self, claims: Sequence[Claim]) -> list[DialogRecord]:
+        if not claims:
+            return []
+        try:
+            entries = await self._dialogs.get([(c.presentity_hash, dialog_field(c.dialog_id)) for c in claims])
+        except RedisAwayError:
+            return []
+        return [
+            read_dialog(entry[1])
+            for claim, entry in zip(claims, entries, strict=True)
+            if entry is not None and entry[0] == claim.revision and entry[1]
+        ]
+
+    async def states(self, wanted: Sequence[tuple[Key, int]]) -> Found:
+        """The publications of each (presentity, version): of that version or a newer one. Raises StoreError."""
+        found = await self._cached_states(wanted)
+        self.hits["redis"] += len(found)
+        missing = [key for key in wanted if key not in found]
+        if not missing:
+            return found
+        states = await self._store.states([presentity for presentity, _ in missing])
+        self.hits["postgres"] += len(missing)
+        entries: list[Entry] = []
+        for presentity, version in missing:
+            state = states.get(presentity)
+            found[presentity, version] = state.publications if state is not None else []
+            if state is None or not state.manifest.version:
+                continue
+            newest = max((p.expires for p in state.publications), default=0.0)
+            entries += [publication_entry(*presentity, record) for record in state.publications]
+            entries.append(manifest_entry(*presentity, state.manifest, newest + MANIFEST_SECONDS))
+        await _put(self._published, entries)
+        return found
+
+    async def _cached_states(self, keys: Sequence[tuple[Key, int]]) -> Found:
+        """The states that the table has at exactly these versions."""
+        found: Found = {}
+        try:
+            entries = await self._published.get([(key[0], manifest_field(key[1], key[2])) for key, _ in keys])
+            manifests = {
+                (key, version): read_manifest(entry[1]).publications
+                for (key, version), entry in zip(keys, entries, strict=True)
+                if entry is not None and entry[0] == version and entry[1]
+            }
+            fields = [
+                (key[0], publication_field(key[1], key[2], publication_id))
+                for (key, _), publications in manifests.items()
+                for publication_id, _ in publications
+            ]
+            bodies = iter(await self._published.get(fields))
+        except RedisAwayError:
+            return found
+        for wanted, publications in manifests.items():
+            records = [
+                read_publication(entry[1])
+                for entry in [next(bodies) for _ in publications]
+                if entry is not None and entry[1]
+            ]
+            if {(record.publication_id, record.version) for record in records} == set(publications):
+                found[wanted] = records
+        return found
+
+
+async def _put(table: HashTable, entries: Iterable[Entry]) -> None:
+    try:
+        await table.put(entries)
+    except RedisAwayError:
+        return

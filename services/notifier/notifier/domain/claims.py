@@ -1,0 +1,60 @@
+"""A NOTIFY that is owed and was claimed, and the call that has an edge send it."""
+
+import math
+from typing import NamedTuple
+
+from vedette.records import DialogRecord
+from vedette.rpc.contract import NotifyItem
+from vedette.sip.event_header import EventHeader
+
+TERMINATED = 3
+PENDING = 2
+
+
+class Claim(NamedTuple):
+    """A row of `claim_notifies_v1`."""
+
+    presentity_hash: int
+    presentity_uri: str
+    event: str
+    version: int
+    dialog_id: bytes
+    cseq: int
+    document_version: int
+    status: int
+    revision: int
+    at: float
+    """Postgres's time, seconds since the epoch."""
+
+    @property
+    def shows_state(self) -> bool:
+        """Whether the NOTIFY carries the presentity's document."""
+        return self.status != PENDING
+
+
+def subscription_state(claim: Claim, dialog: DialogRecord) -> str:
+    """The Subscription-State value (RFC 6665 section 8.2.3): remaining seconds, or the reason of the end."""
+    if claim.status == TERMINATED:
+        return f"terminated;reason={dialog.reason or 'timeout'}"
+    left = max(0, math.ceil(dialog.expires - claim.at))
+    return f"{'pending' if claim.status == PENDING else 'active'};expires={left}"
+
+
+def notify_item(claim: Claim, dialog: DialogRecord, document: int) -> NotifyItem:
+    """The item for the edge; `document` is the index of its body in the batch, -1 for none."""
+    return NotifyItem(
+        presentity_hash=claim.presentity_hash,
+        dialog_id=claim.dialog_id,
+        cseq=claim.cseq,
+        document=document,
+        call_id=dialog.call_id,
+        local=f"{dialog.to_value};tag={dialog.to_tag}",
+        remote=f"{dialog.from_value};tag={dialog.from_tag}" if dialog.from_tag else dialog.from_value,
+        remote_tag=dialog.from_tag,
+        target=dialog.contact,
+        record_route=dialog.record_route,
+        event=str(EventHeader(dialog.event, dialog.event_id, ())),
+        subscription_state=subscription_state(claim, dialog),
+        local_contact=dialog.local_contact,
+        flow=dialog.flow,
+    )

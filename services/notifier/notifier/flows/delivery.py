@@ -1,0 +1,195 @@
+"""Deliver: claim what is owed, read, compose once for each view, hand over to the edges that own the flows."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+import msgspec
+import structlog
+
+from notifier.domain.claims import Claim, notify_item
+from notifier.domain.outcome_policy import Settlement, Verdict
+from notifier.domain.views import ViewKey, Views
+from notifier.flows.ports import DeliveryStore, StateReading
+from vedette.records import DialogRecord
+from vedette.rpc.client import NotDoneError, OutcomeUnknownError, Peer, Peers
+from vedette.rpc.contract import NOTIFIES, Document, NotifyBatch, NotifyItem, Outcome, Taken
+from vedette.store.database import StoreError
+
+CLAIM_EVENTS = 500
+CLAIM_DIALOGS = 1000
+DISPATCHES = 4
+POLL = 1.0
+POLL_WITHOUT_BELL = 0.1
+RPC_TIMEOUT = 5.0
+EDGE_FULL_PAUSE = 0.5
+EDGE_GONE_PAUSE = 1.0
+
+log = structlog.get_logger()
+
+
+class Delivery:
+    """Run `run` as a task and call `wake` when something may be owed; it polls besides."""
+
+    def __init__(
+        self,
+        store: DeliveryStore,
+        reader: StateReading,
+        views: Views,
+        edges: Peers,
+        *,
+        bell_heard: Callable[[], bool],
+        edge_gone: Callable[[str, str], None],
+    ) -> None:
+        """`bell_heard`: whether wake-ups can be heard at all; `edge_gone`: told of an edge that took no call."""
+        self._store = store
+        self._reader = reader
+        self._views = views
+        self._edges = edges
+        self._bell_heard = bell_heard
+        self._edge_gone = edge_gone
+        self._woken = asyncio.Event()
+        self._slots = asyncio.Semaphore(DISPATCHES)
+        self._dispatches: set[asyncio.Task[None]] = set()
+        self._encode = msgspec.msgpack.Encoder().encode
+        self._decode = msgspec.msgpack.Decoder(Taken).decode
+        self.claimed = 0
+
+    def wake(self) -> None:
+        """Something may be owed."""
+        self._woken.set()
+
+    async def run(self) -> None:
+        """Deliver for ever."""
+        while True:
+            poll = POLL if self._bell_heard() else POLL_WITHOUT_BELL
+            try:
+                async with asyncio.timeout(poll):
+                    await self._woken.wait()
+            except TimeoutError:
+                pass
+            self._woken.clear()
+            try:
+                while await self._step():
+                    pass
+            except StoreError as error:
+                log.warning("cannot claim", reason=str(error))
+                await asyncio.sleep(POLL_WITHOUT_BELL)
+
+    async def _step(self) -> bool:
+        """Claim once; whether there may be more."""
+        await self._slots.acquire()
+        try:
+            claims = await self._store.claim(CLAIM_EVENTS, CLAIM_DIALOGS)
+        except BaseException:
+            self._slots.release()
+            raise
+        if not claims:
+            self._slots.release()
+            return False
+        self.claimed += len(claims)
+        task = asyncio.create_task(self._dispatch(claims))
+        self._dispatches.add(task)
+        task.add_done_callback(self._dispatched)
+        return True
+
+    def _dispatched(self, task: asyncio.Task[None]) -> None:
+        self._dispatches.discard(task)
+        self._slots.release()
+
+    async def drain(self) -> None:
+        """Return when everything that was claimed has been handed over."""
+        while self._dispatches:
+            await asyncio.wait(self._dispatches)
+
+    async def _dispatch(self, claims: list[Claim]) -> None:
+        try:
+            dialogs = await self._reader.dialogs(claims)
+            documents = await self._compose(claims, dialogs)
+        except StoreError as error:
+            # The marks stay; they are given up by time, or as ours when we are gone.
+            log.warning("cannot read what was claimed", claims=len(claims), reason=str(error))
+            await self._give_back(claims, EDGE_GONE_PAUSE)
+            return
+        by_edge: dict[tuple[str, str], list[Claim]] = {}
+        for claim in claims:
+            dialog = dialogs.get(claim.dialog_id)
+            if dialog is not None:
+                by_edge.setdefault((dialog.edge_instance, dialog.edge_address), []).append(claim)
+        await asyncio.gather(
+            *(
+                self._hand_over(instance, address, group, dialogs, documents)
+                for (instance, address), group in by_edge.items()
+            )
+        )
+
+    async def _compose(self, claims: list[Claim], dialogs: dict[bytes, DialogRecord]) -> dict[ViewKey, Document]:
+        """The document of every view that the claims need, each composed once."""
+        needed: dict[ViewKey, int] = {}
+        documents: dict[ViewKey, Document] = {}
+        for claim in claims:
+            key = _view(claim, dialogs)
+            if key is None or key in documents or key in needed:
+                continue
+            known = self._views.get(key)
+            if known is not None:
+                documents[key] = known
+            else:
+                needed[key] = claim.presentity_hash
+        if needed:
+            presentities = {((hash_, key.presentity_uri, key.event), key.version) for key, hash_ in needed.items()}
+            states = await self._reader.states(list(presentities))
+            for key, hash_ in needed.items():
+                publications = states[(hash_, key.presentity_uri, key.event), key.version]
+                documents[key] = self._views.compose(key, publications)
+        return documents
+
+    async def _hand_over(
+        self,
+        instance: str,
+        address: str,
+        claims: list[Claim],
+        dialogs: dict[bytes, DialogRecord],
+        documents: dict[ViewKey, Document],
+    ) -> None:
+        """Have one edge send the NOTIFYs of its dialogs."""
+        peer = self._edges.by_instance(instance) or Peer(address)
+        shared: dict[ViewKey, int] = {}
+        items: list[NotifyItem] = []
+        for claim in claims:
+            key = _view(claim, dialogs)
+            index = -1
+            if key is not None and documents[key].body:
+                index = shared.setdefault(key, len(shared))
+            items.append(notify_item(claim, dialogs[claim.dialog_id], index))
+        body = self._encode(NotifyBatch([documents[key] for key in shared], items))
+        try:
+            answer = await self._edges.call(peer, NOTIFIES, body, timeout=RPC_TIMEOUT, instance=instance)
+            refused = self._decode(answer).refused
+        except NotDoneError as error:
+            log.info("edge did not take notifies", edge=instance, notifies=len(items), reason=str(error))
+            self._edge_gone(instance, address)
+            await self._give_back(claims, EDGE_GONE_PAUSE)
+        except (OutcomeUnknownError, msgspec.MsgspecError) as error:
+            # It may be sending them: its outcomes, or its end, or time will tell.
+            log.warning("edge may have taken notifies", edge=instance, notifies=len(items), reason=str(error))
+            self._edge_gone(instance, address)
+        else:
+            if refused:
+                await self._give_back([claims[index] for index in refused], EDGE_FULL_PAUSE)
+
+    async def _give_back(self, claims: Sequence[Claim], seconds: float) -> None:
+        """These were surely not sent: they are owed again, after a pause."""
+        settlement = Settlement(Verdict.AGAIN, seconds=seconds)
+        outcomes = [(Outcome(c.presentity_hash, c.dialog_id, c.cseq, 0), settlement) for c in claims]
+        try:
+            await self._store.apply(outcomes)
+        except StoreError as error:
+            log.warning("cannot give back notifies", notifies=len(claims), reason=str(error))
+
+
+def _view(claim: Claim, dialogs: dict[bytes, DialogRecord]) -> ViewKey | None:
+    """What the NOTIFY of the claim shows; None for nothing."""
+    dialog = dialogs.get(claim.dialog_id)
+    if dialog is None or not claim.shows_state:
+        return None
+    return ViewKey(claim.presentity_uri, claim.event, claim.version, dialog.accept)

@@ -1,0 +1,71 @@
+"""What the flows need of the world. Every method of a store raises StoreError."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from notifier.domain.claims import Claim
+from notifier.domain.ended import Ended
+from notifier.domain.outcome_policy import Settlement
+from vedette.records import DialogRecord, PublicationRecord
+from vedette.rpc.contract import Outcome
+
+PresentityKey = tuple[int, str, str]
+"""Hash, URI, event."""
+
+
+class DeliveryStore(Protocol):
+    """Where NOTIFYs are claimed and settled."""
+
+    async def claim(self, events: int, dialogs: int) -> list[Claim]:
+        """NOTIFYs that are owed, now marked as ours."""
+
+    async def apply(self, outcomes: Sequence[tuple[Outcome, Settlement]]) -> int:
+        """Settle outcomes; how many dialogs owe another NOTIFY now."""
+
+
+class StateReading(Protocol):
+    """Where dialogs and states are read."""
+
+    async def dialogs(self, claims: Sequence[Claim]) -> dict[bytes, DialogRecord]:
+        """The dialogs of the claims by id; one that is not there any more is left out."""
+
+    async def states(
+        self, wanted: Sequence[tuple[PresentityKey, int]]
+    ) -> dict[tuple[PresentityKey, int], list[PublicationRecord]]:
+        """The publications of presentities at these versions or newer ones."""
+
+
+class ExpiryStore(Protocol):
+    """Where things end."""
+
+    async def expire(self, limit: int) -> list[Ended]:
+        """End what is over; what ended."""
+
+    async def sweep(self, age: float, limit: int) -> int:
+        """Remove tombstones older than `age` seconds; how many rows."""
+
+    async def forget_replicas(self, age: float) -> None:
+        """Forget the processes that were not seen for `age` seconds."""
+
+
+class RecoveryStore(Protocol):
+    """Where the dead leave something."""
+
+    async def clear_marks(self, dead: Sequence[str], limit: int, grace: float) -> int:
+        """Give up the marks of dead notifiers, and those whose time is over; how many."""
+
+    async def rehome(self, gone: str, instance: str, address: str, limit: int) -> int:
+        """Give the dialogs of an edge that is gone to another one; how many."""
+
+
+class LivenessPort(Protocol):
+    """Who is alive."""
+
+    async def dead(self) -> list[str]:
+        """The notifiers that were there and are not."""
+
+    async def gone_edges(self, seconds: float) -> list[tuple[str, str]]:
+        """Instance and address of the edges that no core has heard of for so many seconds."""
+
+    async def forget(self, instance: str) -> None:
+        """Nothing more is to be done for this process."""

@@ -1,0 +1,123 @@
+"""Take over from the dead: marks of notifiers that are gone, dialogs of edges that are gone."""
+
+import asyncio
+import time
+from collections.abc import Callable
+
+import structlog
+
+from notifier.flows.ports import LivenessPort, RecoveryStore
+from vedette.rpc.client import NotDoneError, OutcomeUnknownError, Peer, Peers
+from vedette.store.database import StoreError
+
+INTERVAL = 1.0
+GRACE = 1.0
+"""A claim of a dead notifier that is younger may have reached its edge, which will report."""
+MARK_SECONDS = 4.0
+"""How long marks of a dead notifier are looked for after its death was seen."""
+OVERDUE_INTERVAL = 15.0
+EDGE_SILENCE = 3.0
+EDGE_PROBES = 2
+LIMIT = 1000
+
+log = structlog.get_logger()
+
+
+class Recovery:
+    """Run `run` as a task; `suspect` an edge that does not answer as the instance it was."""
+
+    def __init__(
+        self,
+        store: RecoveryStore,
+        liveness: LivenessPort,
+        edges: Peers,
+        *,
+        wake: Callable[[], None],
+        beats: Callable[[], int],
+    ) -> None:
+        """`beats`: how many heartbeats in a row of ours reached Postgres.
+
+        After an outage everybody looks dead for a moment, so nobody is buried before a few of them.
+        """
+        self._store = store
+        self._liveness = liveness
+        self._edges = edges
+        self._wake = wake
+        self._beats = beats
+        self._dead: dict[str, float] = {}
+        self._suspects: dict[str, str] = {}
+        self._silent: dict[str, int] = {}
+        self._overdue_at = 0.0
+
+    def suspect(self, instance: str, address: str) -> None:
+        """An edge did not take what was meant for it."""
+        if instance:
+            self._suspects[instance] = address
+
+    async def run(self) -> None:
+        """Look for the dead, for ever."""
+        while True:
+            await asyncio.sleep(INTERVAL)
+            if self._beats() < 3:
+                continue
+            try:
+                await self._bury_notifiers()
+                await self._bury_edges()
+            except StoreError as error:
+                log.warning("cannot recover", reason=str(error))
+
+    async def _bury_notifiers(self) -> None:
+        now = time.monotonic()
+        for instance in await self._liveness.dead():
+            if instance not in self._dead:
+                log.warning("notifier is dead", dead=instance)
+                self._dead[instance] = now
+        overdue = now >= self._overdue_at
+        if overdue:
+            self._overdue_at = now + OVERDUE_INTERVAL
+        if self._dead or overdue:
+            cleared = 0
+            while count := await self._store.clear_marks(list(self._dead), LIMIT, GRACE):
+                cleared += count
+            if cleared:
+                log.warning("gave up marks", marks=cleared, dead=list(self._dead))
+                self._wake()
+        for instance, since in list(self._dead.items()):
+            if now - since > MARK_SECONDS:
+                await self._liveness.forget(instance)
+                del self._dead[instance]
+
+    async def _bury_edges(self) -> None:
+        for instance, address in await self._liveness.gone_edges(EDGE_SILENCE):
+            self._suspects.setdefault(instance, address)
+        for instance, address in list(self._suspects.items()):
+            if await self._answers(instance, address):
+                self._suspects.pop(instance)
+                self._silent.pop(instance, None)
+                continue
+            self._silent[instance] = self._silent.get(instance, 0) + 1
+            if self._silent[instance] >= EDGE_PROBES and await self._rehome(instance):
+                self._suspects.pop(instance)
+                self._silent.pop(instance)
+                await self._liveness.forget(instance)
+
+    async def _answers(self, instance: str, address: str) -> bool:
+        known = self._edges.by_instance(instance)
+        if known is not None and known.ready:
+            return True
+        try:
+            return (await self._edges.ask(Peer(address))).instance == instance
+        except (NotDoneError, OutcomeUnknownError):
+            return False
+
+    async def _rehome(self, instance: str) -> bool:
+        """Whether the dialogs of the edge are in other hands now."""
+        heir = self._edges.choose()
+        if heir is None or heir.hello is None or heir.hello.instance == instance:
+            return False
+        moved = 0
+        while count := await self._store.rehome(instance, heir.hello.instance, heir.hello.address, LIMIT):
+            moved += count
+        log.warning("edge is gone", gone=instance, heir=heir.hello.instance, dialogs=moved)
+        self._wake()
+        return True

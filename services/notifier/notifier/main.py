@@ -1,0 +1,119 @@
+"""notifier as a process."""
+
+import asyncio
+import contextlib
+
+import structlog
+
+from notifier.adapters.liveness import Liveness
+from notifier.adapters.postgres import NotifierStore
+from notifier.adapters.rpc import OutcomesHandler
+from notifier.adapters.state_reader import StateReader
+from notifier.domain.views import Views
+from notifier.flows.delivery import Delivery
+from notifier.flows.expiry import Expiry
+from notifier.flows.recovery import Recovery
+from notifier.flows.settling import Settling
+from notifier.settings import NotifierSettings
+from vedette.rpc.client import Peers
+from vedette.rpc.contract import OUTCOMES
+from vedette.rpc.discovery import Discovery
+from vedette.rpc.server import HttpServer, rpc_app
+from vedette.runtime.heartbeat import Heartbeat
+from vedette.runtime.logs import configure
+from vedette.runtime.process import Identity, Tasks, announce_ready, run_service
+from vedette.runtime.settings import load_settings
+from vedette.runtime.start import (
+    open_database,
+    open_listener,
+    read_token,
+    rpc_address,
+    wait_for_schema,
+    wait_until_ready,
+)
+from vedette.store.bell import BellListener, ring
+from vedette.store.hash_tables import HashTable
+from vedette.store.redis_link import RedisLink
+
+DRAIN = 3.0
+
+log = structlog.get_logger()
+
+
+def main() -> None:
+    """Run notifier."""
+    settings = load_settings(NotifierSettings)
+    identity = Identity("notifier")
+    configure(
+        level=settings.log_level, style=settings.log_format, service=identity.service, instance=identity.instance
+    )
+    run_service(lambda stop: _serve(settings, identity, stop))
+
+
+async def _serve(settings: NotifierSettings, identity: Identity, stop: asyncio.Event) -> None:
+    token = read_token(settings)
+    listener = open_listener(settings.rpc_host, settings.rpc_port)
+    identity.address = rpc_address(settings, listener)
+    database = open_database(settings, identity)
+    await wait_for_schema(database)
+    link = RedisLink(settings.redis_url)
+    published = HashTable(link, "pres", settings.pres_htable_size)
+    dialogs = HashTable(link, "subs", settings.subs_htable_size)
+    store = NotifierStore(database, identity.instance, patience=settings.notify_patience)
+    reader = StateReader(store, published, dialogs, remember=settings.remember_dialogs)
+    edges = Peers(Discovery(settings.edge_peers), token=token, who=identity.hello)
+    liveness = Liveness(database, identity.instance)
+    heartbeat = Heartbeat(identity, database)
+    bell = BellListener(link, heard=lambda: delivery.wake())
+    recovery = Recovery(store, liveness, edges, wake=lambda: delivery.wake(), beats=lambda: heartbeat.unbroken)
+    delivery = Delivery(
+        store,
+        reader,
+        Views(settings.remember_documents),
+        edges,
+        bell_heard=lambda: bell.connected,
+        edge_gone=recovery.suspect,
+    )
+    expiry = Expiry(
+        store,
+        published,
+        dialogs,
+        wake=delivery.wake,
+        ring=lambda: ring(link),
+        clean_period=settings.clean_period,
+    )
+    app = rpc_app(
+        token=token,
+        who=identity.hello,
+        handlers={OUTCOMES: OutcomesHandler(Settling(store, delivery.wake))},
+        heard=lambda _hello: None,
+    )
+    server = HttpServer(app, listener)
+    tasks = Tasks()
+    working = Tasks()
+    await server.start()
+    tasks.keep("liveness", liveness.hold)
+    await liveness.held.wait()
+    tasks.keep("heartbeat", heartbeat.beat)
+    await edges.probe()
+    tasks.keep("edges", edges.watch)
+    working.keep("bell", bell.listen)
+    working.keep("delivery", delivery.run)
+    working.keep("expiry", expiry.run)
+    working.keep("sweep", expiry.sweep)
+    working.keep("recovery", recovery.run)
+    await wait_until_ready(identity, stop)
+    log.info("ready", address=identity.address)
+    announce_ready(settings.ready_fd, address=identity.address, instance=identity.instance)
+    await stop.wait()
+    log.info("stopping")
+    identity.ready = False
+    await working.cancel()
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(DRAIN):
+            await delivery.drain()
+    await server.stop()
+    await tasks.cancel()
+    await edges.close()
+    await link.close()
+    await database.close()
