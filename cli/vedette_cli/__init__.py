@@ -1,0 +1,1 @@
+"""The command `vedette`: runs the whole set on one machine, publishes, watches."""

@@ -1,0 +1,52 @@
+"""`vedette status`: every process of the running set."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from vedette_cli.commands.sip_options import JsonOption, fail
+from vedette_cli.commands.up import DataOption
+from vedette_cli.supervisor.control import NotRunningError, ask
+
+
+def status(data: DataOption = Path(".vedette"), as_json: JsonOption = False) -> None:
+    """List every process of the running set; the exit code is 1 where one is not ready."""
+    answer = ask_set(data, {"command": "status"})
+    show(answer, as_json=as_json)
+    if not all(process["ready"] for process in answer["processes"]):
+        raise typer.Exit(1)
+
+
+def ask_set(data: Path, request: dict[str, Any]) -> dict[str, Any]:
+    """The answer of the running set; ends the command where there is none."""
+    try:
+        answer = ask(data, request)
+    except NotRunningError as error:
+        fail(str(error))
+    if "error" in answer:
+        fail(str(answer["error"]), 2)
+    return answer
+
+
+def show(answer: dict[str, Any], *, as_json: bool) -> None:
+    """Print the processes, as a table or as JSON."""
+    if as_json:
+        typer.echo(json.dumps(answer))
+        return
+    table = Table("service", "index", "pid", "address", "ready", "restarts", box=None, pad_edge=False)
+    for process in answer["processes"]:
+        table.add_row(
+            process["service"],
+            str(process["index"]),
+            str(process["pid"] or "-"),
+            process["address"] or "-",
+            "yes" if process["ready"] else "no",
+            str(process["restarts"]),
+        )
+    console = Console(width=max(80, Console().width))
+    console.print(table)
+    console.print(f"SIP {answer['sip']}   REST {answer['api']}")

@@ -1,0 +1,55 @@
+"""`vedette up`: run the whole set on this machine."""
+
+import asyncio
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from vedette_cli.commands.sip_options import fail
+from vedette_cli.supervisor.folders import SetupError
+from vedette_cli.supervisor.options import MOST_PROCESSES, UpOptions
+from vedette_cli.supervisor.supervisor import Supervisor
+
+DataOption = Annotated[Path, typer.Option("--data", help="Folder for data, secrets and logs.")]
+
+
+def up(
+    host: Annotated[str, typer.Option(help="IP address that SIP is listened on.")] = "127.0.0.1",
+    sip_port: Annotated[int, typer.Option(min=0, max=65535, help="Port for SIP, UDP and TCP; 0: any.")] = 5060,
+    api_port: Annotated[int, typer.Option(min=0, max=65535, help="Port for REST, on loopback; 0: any.")] = 8080,
+    edges: Annotated[int, typer.Option(min=1, max=MOST_PROCESSES, help="SIP edges; they share the port.")] = 1,
+    cores: Annotated[int, typer.Option(min=1, max=MOST_PROCESSES, help="presence-core replicas.")] = 2,
+    notifiers: Annotated[int, typer.Option(min=1, max=MOST_PROCESSES, help="Notifiers.")] = 1,
+    data: DataOption = Path(".vedette"),
+    fresh: Annotated[bool, typer.Option("--fresh", help="Start with an empty database.")] = False,
+    database_url: Annotated[
+        str | None, typer.Option(help="Use this Postgres (15 or newer) instead of the embedded one.")
+    ] = None,
+    redis_url: Annotated[str | None, typer.Option(help="Use this Redis instead of the embedded one.")] = None,
+    auth: Annotated[
+        Literal["none"] | None, typer.Option(help="Say none to open SIP to others than this machine.")
+    ] = None,
+    advertise: Annotated[
+        str | None, typer.Option(metavar="HOST:PORT", help="The address that clients reach the edge by.")
+    ] = None,
+) -> None:
+    """Run the whole set on this machine: Postgres, Redis, edge, cores, api, notifier."""
+    options = UpOptions(
+        host=host,
+        sip_port=sip_port,
+        api_port=api_port,
+        edges=edges,
+        cores=cores,
+        notifiers=notifiers,
+        data=data,
+        fresh=fresh,
+        database_url=database_url,
+        redis_url=redis_url,
+        auth=auth,
+        advertise=advertise,
+    )
+    try:
+        asyncio.run(Supervisor(options, typer.echo).run())
+    except SetupError as error:
+        fail(str(error))

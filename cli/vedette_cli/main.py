@@ -1,0 +1,26 @@
+"""The command `vedette`."""
+
+import typer
+
+from vedette_cli.commands.migrate import migrate, secret_files
+from vedette_cli.commands.publish import publish
+from vedette_cli.commands.scale import scale
+from vedette_cli.commands.status import status
+from vedette_cli.commands.up import up
+from vedette_cli.commands.watch import watch
+
+app = typer.Typer(
+    help="Vedette, a SIP presence server that scales out.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for command in (up, scale, status, publish, watch, migrate):
+    app.command()(command)
+app.command("secret-files")(secret_files)
+
+
+def main() -> None:
+    """Run the command line."""
+    app()

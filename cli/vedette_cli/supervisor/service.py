@@ -1,0 +1,137 @@
+"""One process of a service: started, watched, started again when it dies."""
+
+import asyncio
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from vedette_cli.supervisor.child import spawn, stop, tail
+from vedette_cli.supervisor.folders import SetupError
+
+READY_PATIENCE = 40.0
+SHORTEST_LIFE = 2.0
+RESTART_PAUSE = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A kind of service."""
+
+    name: str
+    """As the command line has it: edge, core, api, notifier."""
+    module: str
+
+
+EDGE = Kind("edge", "sip_edge")
+CORE = Kind("core", "presence_core")
+API = Kind("api", "presence_core")
+NOTIFIER = Kind("notifier", "notifier")
+
+
+class Service:
+    """One process; `ready` and `gone` tell the owner, who keeps the lists of peers."""
+
+    def __init__(
+        self,
+        kind: Kind,
+        index: int,
+        *,
+        environment: Mapping[str, str],
+        log: Path,
+        changed: Callable[["Service"], None],
+    ) -> None:
+        """`changed` is called when the process became ready or died."""
+        self.kind = kind
+        self.index = index
+        self.facts: dict[str, str] = {}
+        """What the process said when it was ready: its addresses and instance; empty while it is not."""
+        self.restarts = 0
+        self._environment = environment
+        self._log = log
+        self._changed = changed
+        self._process: asyncio.subprocess.Process | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._stopping = False
+
+    @property
+    def pid(self) -> int | None:
+        """The process, None while there is none."""
+        return None if self._process is None or self._process.returncode is not None else self._process.pid
+
+    @property
+    def name(self) -> str:
+        """`core 0`."""
+        return f"{self.kind.name} {self.index}"
+
+    async def start(self) -> None:
+        """Start the process and wait until it is ready. Raises SetupError where it ends before that."""
+        await self._launch()
+        self._task = asyncio.create_task(self._watch())
+
+    async def _launch(self) -> None:
+        reader, writer = os.pipe()
+        try:
+            environment = {**self._environment, "VEDETTE_READY_FD": str(writer)}
+            self._process = await spawn(
+                [sys.executable, "-m", self.kind.module],
+                log=self._log,
+                environment=environment,
+                pass_fds=(writer,),
+            )
+        finally:
+            os.close(writer)
+        line = await _read_line(reader)
+        if line is None:
+            await stop(self._process, patience=1)
+            raise SetupError(f"{self.name} did not start:\n{tail(self._log)}")
+        self.facts = {key: str(value) for key, value in json.loads(line).items()}
+        self._changed(self)
+
+    async def _watch(self) -> None:
+        """Start the process again whenever it dies, within a second."""
+        while self._process is not None:
+            born = time.monotonic()
+            await self._process.wait()
+            self.facts = {}
+            self._changed(self)
+            if self._stopping:
+                return
+            if time.monotonic() - born < SHORTEST_LIFE:
+                await asyncio.sleep(RESTART_PAUSE)
+            self.restarts += 1
+            try:
+                await self._launch()
+            except SetupError as error:
+                sys.stderr.write(f"{error}\n")
+
+    async def stop(self, patience: float) -> None:
+        """End the process for good."""
+        self._stopping = True
+        if self._process is not None:
+            await stop(self._process, patience=patience)
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        self.facts = {}
+        self._changed(self)
+
+
+async def _read_line(descriptor: int) -> str | None:
+    """The line that comes through a pipe; None where it closes first, or nothing comes in time."""
+    loop = asyncio.get_running_loop()
+    reader = asyncio.StreamReader()
+    transport, _ = await loop.connect_read_pipe(
+        lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(descriptor, "rb", buffering=0)
+    )
+    try:
+        async with asyncio.timeout(READY_PATIENCE):
+            line = await reader.readline()
+    except TimeoutError:
+        return None
+    finally:
+        transport.close()
+    return line.decode() if line else None

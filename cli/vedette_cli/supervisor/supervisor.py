@@ -1,0 +1,386 @@
+"""The set: servers, schema, services, in order; restarts; scaling; the end, in the other order."""
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+
+from vedette.rpc.client import NotDoneError, OutcomeUnknownError, Peer, Peers
+from vedette.rpc.contract import Hello
+from vedette.rpc.discovery import Discovery
+from vedette.rpc.token import RpcToken
+from vedette.runtime.process import Identity
+from vedette_cli.commands.migrate import MigrateError, bring_to_schema, make_secret_files
+from vedette_cli.supervisor import leftovers
+from vedette_cli.supervisor.control import ControlServer
+from vedette_cli.supervisor.embedded_postgres import EmbeddedPostgres, empty
+from vedette_cli.supervisor.embedded_redis import EmbeddedRedis
+from vedette_cli.supervisor.folders import SetupError, open_data_folder
+from vedette_cli.supervisor.options import MOST_PROCESSES, UpOptions, check_addresses
+from vedette_cli.supervisor.peer_lists import PeerLists
+from vedette_cli.supervisor.service import API, CORE, EDGE, NOTIFIER, Kind, Service
+from vedette_cli.supervisor.unprivileged import choose_user
+
+KINDS = {kind.name: kind for kind in (EDGE, CORE, API, NOTIFIER)}
+SCALABLE = ("core", "notifier", "edge")
+READY_PATIENCE = 30.0
+LARGEST_LOG = 10 * 1024 * 1024
+STOP_PATIENCE = {"edge": 3.5, "notifier": 2.0, "core": 2.0, "api": 1.0}
+
+Say = Callable[[str], None]
+
+
+class Supervisor:
+    """Everything that one `vedette up` runs."""
+
+    def __init__(self, options: UpOptions, say: Say) -> None:
+        self._options = options
+        self._say = say
+        self._services: dict[str, list[Service]] = {name: [] for name in KINDS}
+        self._servers: list[EmbeddedPostgres | EmbeddedRedis] = []
+        self._server_tasks: list[asyncio.Task[None]] = []
+        self._sip_port = options.sip_port
+        self._stopping = False
+        self._scaling = asyncio.Lock()
+
+    async def run(self) -> None:
+        """Start everything, say `ready`, and return when SIGTERM or Ctrl-C has ended it all. Raises SetupError."""
+        stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stop.set)
+        self._folders, lock = open_data_folder(self._options.data)
+        control = ControlServer(self._folders.control, self._control)
+        starting = asyncio.create_task(self._start())
+        stopped = asyncio.create_task(stop.wait())
+        try:
+            await asyncio.wait([starting, stopped], return_when=asyncio.FIRST_COMPLETED)
+            if not starting.done():
+                starting.cancel()
+                await asyncio.gather(starting, return_exceptions=True)
+                return
+            await starting
+            await control.start()
+            self._say(self._ready_text())
+            await stopped
+            self._say("stopping")
+        finally:
+            stopped.cancel()
+            await control.stop()
+            await self._stop()
+            os.close(lock)
+
+    # start
+
+    async def _start(self) -> None:
+        folders, options = self._folders, self._options
+        if await asyncio.to_thread(leftovers.wait_for, self._leftovers_file):
+            self._say("an earlier set was killed; its processes have ended")
+        self._sip_port = check_addresses(options)
+        if options.fresh:
+            if options.database_url is not None:
+                raise SetupError(
+                    "--fresh empties the embedded database only; empty the one of --database-url yourself"
+                )
+            empty(folders)
+        try:
+            make_secret_files(folders.secrets)
+        except OSError as error:
+            raise SetupError(f"cannot write to {folders.secrets}: {error.strerror}") from None
+        self._token = RpcToken.from_file(folders.secrets / "rpc_token")
+        self._peers = PeerLists(folders.run)
+        self._peers.clear()
+        for log in folders.logs.glob("*.log"):
+            if log.stat().st_size > LARGEST_LOG:
+                log.replace(log.with_suffix(".log.1"))
+        database_url, redis_url = await self._start_servers()
+        await self._migrate(database_url)
+        self._environment = self._service_environment(database_url, redis_url)
+        self._say("starting edge, cores, api, notifier")
+        await self._grow(CORE, options.cores)
+        await asyncio.gather(
+            self._grow(API, 1), self._grow(NOTIFIER, options.notifiers), self._grow(EDGE, options.edges)
+        )
+        await self._wait_until_ready()
+
+    async def _start_servers(self) -> tuple[str, str]:
+        """URLs of Postgres and Redis, those that were named or embedded ones."""
+        options = self._options
+        user = choose_user()
+        database_url, redis_url = options.database_url, options.redis_url
+        if database_url is None:
+            postgres = EmbeddedPostgres(self._folders, user)
+            self._say(f"starting Postgres in {self._folders.postgres}")
+            await postgres.prepare()
+            await self._start_server(postgres)
+            database_url = postgres.url()
+        if redis_url is None:
+            redis = EmbeddedRedis(self._folders, user)
+            self._say("starting Redis")
+            await redis.prepare()
+            await self._start_server(redis)
+            redis_url = redis.url()
+        return database_url, redis_url
+
+    async def _start_server(self, server: EmbeddedPostgres | EmbeddedRedis) -> None:
+        self._servers.append(server)
+        await server.start()
+        self._remember()
+        self._server_tasks.append(asyncio.create_task(self._watch_server(server)))
+
+    async def _watch_server(self, server: EmbeddedPostgres | EmbeddedRedis) -> None:
+        """Start a server again when it dies."""
+        while server.process is not None:
+            await server.process.wait()
+            if self._stopping:
+                return
+            self._say(f"{_server_name(server)} died; starting it again")
+            try:
+                await server.start()
+            except SetupError as error:
+                self._say(str(error))
+                await asyncio.sleep(1)
+            self._remember()
+
+    async def _migrate(self, database_url: str) -> None:
+        self._say("bringing the database to the schema")
+        try:
+            await bring_to_schema(self._with_password(database_url), lambda step: self._say(f"  {step}"))
+        except MigrateError as error:
+            raise SetupError(str(error)) from None
+
+    def _with_password(self, database_url: str) -> str:
+        if self._options.database_url is not None:
+            return database_url
+        password = (self._folders.secrets / "database_password").read_text(encoding="ascii").strip()
+        return database_url.replace("vedette@", f"vedette:{password}@", 1)
+
+    def _service_environment(self, database_url: str, redis_url: str) -> dict[str, str]:
+        options = self._options
+        environment = {name: value for name, value in os.environ.items() if name != "VEDETTE_READY_FD"}
+        environment |= {
+            "PYTHONUNBUFFERED": "1",
+            "VEDETTE_RPC_HOST": "127.0.0.1",
+            "VEDETTE_RPC_PORT": "0",
+            "VEDETTE_RPC_TOKEN_FILE": str(self._folders.secrets / "rpc_token"),
+            "VEDETTE_DB_URL": database_url,
+            "VEDETTE_REDIS_URL": redis_url,
+            "VEDETTE_CORE_PEERS": self._peers.specification("core"),
+            "VEDETTE_NOTIFIER_PEERS": self._peers.specification("notifier"),
+            "VEDETTE_EDGE_PEERS": self._peers.specification("edge"),
+            "VEDETTE_SIP_HOST": options.host,
+            "VEDETTE_SIP_PORT": str(self._sip_port),
+            "VEDETTE_REUSE_PORT": "true",
+            "VEDETTE_AUTH": "none",
+            "VEDETTE_API_HOST": "127.0.0.1",
+            "VEDETTE_API_PORT": str(options.api_port),
+        }
+        if options.database_url is None:
+            environment["VEDETTE_DB_PASSWORD_FILE"] = str(self._folders.secrets / "database_password")
+        if options.advertise is not None:
+            environment["VEDETTE_SERVER_ADDRESS"] = options.advertise
+        return environment
+
+    async def _grow(self, kind: Kind, count: int) -> None:
+        """Start processes of a kind until there are `count`, all at once."""
+        services = self._services[kind.name]
+        new = [self._make(kind, index) for index in range(len(services), count)]
+        services.extend(new)
+        await asyncio.gather(*(service.start() for service in new))
+
+    def _make(self, kind: Kind, index: int) -> Service:
+        environment = self._environment | {"VEDETTE_ROLE": "api" if kind is API else "core"}
+        log = self._folders.logs / f"{kind.name}-{index}.log"
+        return Service(kind, index, environment=environment, log=log, changed=self._changed)
+
+    async def _shrink(self, kind: Kind, count: int) -> None:
+        """End the processes with the highest numbers; each gives what it has in hand a moment to end."""
+        services = self._services[kind.name]
+        surplus = services[count:]
+        del services[count:]
+        await asyncio.gather(*(service.stop(STOP_PATIENCE[kind.name]) for service in surplus))
+
+    def _changed(self, service: Service) -> None:
+        address = service.facts.get("address")
+        if address is None:
+            self._peers.remove(service.kind.name, service.index)
+            if not self._stopping and service in self._services[service.kind.name]:
+                self._say(f"{service.name} ended; starting it again")
+        else:
+            self._peers.put(service.kind.name, service.index, address)
+        self._remember()
+
+    async def _wait_until_ready(self) -> None:
+        """Return when /readyz says so. Raises SetupError where it does not in time."""
+        url = f"http://{self._services['api'][0].facts['address']}/readyz"
+        problem = "no answer"
+        async with aiohttp.ClientSession() as session:
+            try:
+                async with asyncio.timeout(READY_PATIENCE):
+                    while True:
+                        try:
+                            async with session.get(url) as response:
+                                if response.status == 200:
+                                    return
+                                problem = await response.text()
+                        except aiohttp.ClientError as error:
+                            problem = str(error)
+                        await asyncio.sleep(0.05)
+            except TimeoutError:
+                raise SetupError(f"the set is not ready after {READY_PATIENCE:g} seconds: {problem}") from None
+
+    # while running
+
+    @property
+    def _leftovers_file(self) -> Path:
+        return self._folders.run / "children.json"
+
+    def _remember(self) -> None:
+        processes = [server.process for server in self._servers]
+        pids = [process.pid for process in processes if process is not None and process.returncode is None]
+        pids += [service.pid for service in self._all() if service.pid is not None]
+        leftovers.remember(self._leftovers_file, pids)
+
+    def _all(self) -> Iterable[Service]:
+        return [service for services in self._services.values() for service in services]
+
+    async def _control(self, request: dict[str, Any]) -> dict[str, Any]:
+        match request["command"]:
+            case "status":
+                return await self._status()
+            case "scale":
+                return await self._scale({str(name): int(count) for name, count in request["counts"].items()})
+        raise ValueError(f"unknown command {request['command']!r}")
+
+    async def _scale(self, counts: dict[str, int]) -> dict[str, Any]:
+        for name, count in counts.items():
+            if name not in SCALABLE:
+                raise ValueError(f"{name!r} cannot be scaled; these can: {', '.join(SCALABLE)}")
+            if not 1 <= count <= MOST_PROCESSES:
+                raise ValueError(f"{name}={count}: from 1 to {MOST_PROCESSES} are possible")
+        async with self._scaling:
+            for name in SCALABLE:
+                if name in counts:
+                    try:
+                        await self._grow(KINDS[name], counts[name])
+                    except SetupError as error:
+                        raise ValueError(str(error)) from None
+                    await self._shrink(KINDS[name], counts[name])
+        return await self._status()
+
+    async def _status(self) -> dict[str, Any]:
+        processes: list[dict[str, Any]] = []
+        for server in self._servers:
+            process = server.process
+            alive = process is not None and process.returncode is None
+            processes.append(
+                {
+                    "service": _server_name(server),
+                    "index": 0,
+                    "pid": process.pid if process is not None and alive else None,
+                    "address": str(self._folders.sockets),
+                    "ready": alive,
+                    "restarts": 0,
+                }
+            )
+        hellos = await self._hellos()
+        for service in self._all():
+            hello = hellos.get(service.name)
+            processes.append(
+                {
+                    "service": service.kind.name,
+                    "index": service.index,
+                    "pid": service.pid,
+                    "address": service.facts.get("address", ""),
+                    "ready": hello.ready if hello is not None else service.kind is API and bool(service.facts),
+                    "restarts": service.restarts,
+                }
+            )
+        return {
+            "sip": self._sip_address(),
+            "api": self._api_url(),
+            "data": str(self._folders.data),
+            "processes": processes,
+        }
+
+    async def _hellos(self) -> dict[str, Hello]:
+        """What the services say of themselves."""
+        peers = Peers(Discovery(""), token=self._token, who=Identity("supervisor").hello)
+        found: dict[str, Hello] = {}
+
+        async def ask(service: Service) -> None:
+            try:
+                found[service.name] = await peers.ask(Peer(service.facts["address"]))
+            except (NotDoneError, OutcomeUnknownError):
+                return
+
+        try:
+            await asyncio.gather(*(ask(s) for s in self._all() if s.kind is not API and s.facts))
+        finally:
+            await peers.close()
+        return found
+
+    def _sip_address(self) -> str:
+        host = f"[{self._options.host}]" if ":" in self._options.host else self._options.host
+        return f"{host}:{self._sip_port}"
+
+    def _api_url(self) -> str:
+        address = self._services["api"][0].facts.get("address", "") if self._services["api"] else ""
+        return f"http://{address}"
+
+    def _ready_text(self) -> str:
+        sip = self._sip_address()
+        server = "" if sip == "127.0.0.1:5060" else f" --server {sip}"
+        lines = [
+            "ready",
+            f"  SIP       {sip} (UDP and TCP), auth=none: whoever reaches it may publish and watch",
+            f"  REST      {self._api_url()}/api/v1/presentities  (whether all is well: {self._api_url()}/readyz)",
+            f"  data      {self._folders.data} (logs in {self._folders.logs})",
+        ]
+        lines += [
+            f"  {service.name:9} pid {service.pid}, RPC {service.facts.get('address', '')}"
+            for service in self._all()
+            if service.kind is not API
+        ]
+        vedette = _command()
+        lines += [
+            "Try, each in a terminal of its own:",
+            f"  {vedette} watch sip:alice@example.com --as sip:bob@example.com{server}",
+            f'  {vedette} publish sip:alice@example.com --note "In a meeting" --activity meeting{server}',
+            "Ctrl-C stops everything.",
+        ]
+        return "\n".join(lines)
+
+    # end
+
+    async def _stop(self) -> None:
+        """End everything in order: edges, then those behind them, then the servers."""
+        self._stopping = True
+        for names in (("edge",), ("notifier", "core", "api")):
+            await asyncio.gather(
+                *(service.stop(STOP_PATIENCE[name]) for name in names for service in self._services[name])
+            )
+        for server in reversed(self._servers):
+            await server.stop()
+        for task in self._server_tasks:
+            task.cancel()
+        await asyncio.gather(*self._server_tasks, return_exceptions=True)
+        leftovers.forget(self._leftovers_file)
+
+
+def _server_name(server: EmbeddedPostgres | EmbeddedRedis) -> str:
+    return "postgres" if isinstance(server, EmbeddedPostgres) else "redis"
+
+
+def _command() -> str:
+    """How this machine's user calls `vedette`."""
+    path = Path(sys.argv[0])
+    try:
+        return str(path.absolute().relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)
