@@ -1,0 +1,1 @@
+"""Tests: unit (pure code), conformance (rows of the RFC checklist on a running set), integration, system."""

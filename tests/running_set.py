@@ -1,0 +1,169 @@
+"""`vedette up` as a user runs it, in a process of its own, on ports that were free."""
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest_asyncio
+
+from tests.folders import open_folder
+from tests.wait import until
+
+START_DEADLINE = 60.0
+VEDETTE = [sys.executable, "-m", "vedette_cli"]
+
+
+def environment(extra: dict[str, str] | None = None) -> dict[str, str]:
+    """This process's environment without parameters of Vedette, plus `extra`."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("VEDETTE_")} | (extra or {})
+
+
+class RunningSet:
+    """One running set: its addresses, its processes, its data."""
+
+    def __init__(self, process: asyncio.subprocess.Process, data: Path) -> None:
+        self.process = process
+        self.data = data
+        self.output: list[str] = []
+        self.sip: tuple[str, int] = ("", 0)
+        self.api = ""
+        self._reader = asyncio.create_task(self._read())
+
+    async def _read(self) -> None:
+        assert self.process.stdout is not None
+        async for line in self.process.stdout:
+            self.output.append(line.decode().rstrip("\n"))
+
+    async def wait_until_ready(self) -> None:
+        """Return when it says `ready`; AssertionError with its output where it does not."""
+
+        async def ready() -> bool:
+            return "Ctrl-C stops everything." in self.output or self.process.returncode is not None
+
+        await until(ready, "vedette up is ready", deadline=START_DEADLINE)
+        assert self.process.returncode is None, "\n".join(self.output)
+        status = await self.status()
+        host, _, port = status["sip"].rpartition(":")
+        self.sip, self.api = (host, int(port)), status["api"]
+
+    @property
+    def sip_address(self) -> str:
+        """host:port of the edge."""
+        return f"{self.sip[0]}:{self.sip[1]}"
+
+    async def command(self, *arguments: str) -> str:
+        """What `vedette ARGUMENTS` says, on this set's data; AssertionError where it fails."""
+        code, out, err = await run(*arguments)
+        assert code == 0, out + err
+        return out
+
+    async def status(self) -> dict[str, Any]:
+        """What `vedette status --json` says."""
+        answer: dict[str, Any] = json.loads(await self.command("status", "--json", "--data", str(self.data)))
+        return answer
+
+    async def processes(self, service: str) -> list[dict[str, Any]]:
+        """The rows of a service in the status."""
+        return [row for row in (await self.status())["processes"] if row["service"] == service]
+
+    async def scale(self, *counts: str) -> None:
+        """`vedette scale core=3 ...`."""
+        await self.command("scale", *counts, "--data", str(self.data))
+
+    async def kill(self, service: str, index: int = 0, number: signal.Signals = signal.SIGKILL) -> int:
+        """Send a signal to one process of the set; its pid."""
+        pid = int((await self.processes(service))[index]["pid"])
+        os.kill(pid, number)
+        return pid
+
+    async def get(self, path: str, **query: str) -> Any:
+        """What GET on the REST API returns, whatever its status code."""
+        async with aiohttp.ClientSession() as session, session.get(self.api + path, params=query) as response:
+            return await response.json()
+
+    async def all_ready(self) -> None:
+        """Return when every process has a pid and is ready."""
+
+        async def ready() -> bool:
+            return all(row["pid"] and row["ready"] for row in (await self.status())["processes"])
+
+        await until(ready, "every process is ready", deadline=START_DEADLINE)
+
+    async def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
+        """End the set; its exit code."""
+        if self.process.returncode is None:
+            self.process.send_signal(number)
+        code = await asyncio.wait_for(self.process.wait(), START_DEADLINE)
+        await self._reader
+        return code
+
+
+async def run(*arguments: str, extra: dict[str, str] | None = None, within: float = 60.0) -> tuple[int, str, str]:
+    """Exit code, output and errors of `vedette ARGUMENTS`."""
+    process = await asyncio.create_subprocess_exec(
+        *VEDETTE,
+        *arguments,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        env=environment(extra),
+    )
+    try:
+        out, err = await asyncio.wait_for(process.communicate(), within)
+    except TimeoutError:
+        process.kill()
+        await process.wait()
+        raise
+    assert process.returncode is not None
+    return process.returncode, out.decode(), err.decode()
+
+
+async def start(data: Path, arguments: Sequence[str] = (), extra: dict[str, str] | None = None) -> RunningSet:
+    """Start a set on any free ports and wait until it is ready."""
+    command = [*VEDETTE, "up", "--sip-port", "0", "--api-port", "0", "--data", str(data), *arguments]
+    process = await asyncio.create_subprocess_exec(
+        *command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT, env=environment(extra)
+    )
+    running = RunningSet(process, data)
+    try:
+        await running.wait_until_ready()
+    except BaseException:
+        await running.stop()
+        raise
+    return running
+
+
+@contextlib.asynccontextmanager
+async def started(*arguments: str, extra: dict[str, str] | None = None) -> AsyncIterator[RunningSet]:
+    """A set of one's own, to kill parts of, stopped at the end."""
+    with open_folder("set") as data:
+        running = await start(data, arguments, extra)
+        try:
+            yield running
+        finally:
+            await running.stop()
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def running_set() -> AsyncIterator[RunningSet]:
+    """The set that all tests share which harm nothing: two cores, one edge, one notifier."""
+    async with started() as running:
+        yield running
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def strict_set() -> AsyncIterator[RunningSet]:
+    """Another one, with limits: min_expires 60, one domain, bodies up to 4096 octets."""
+    extra = {
+        "VEDETTE_MIN_EXPIRES": "60",
+        "VEDETTE_DOMAINS": "example.com",
+        "VEDETTE_MAX_BODY_SIZE": "4096",
+    }
+    async with started("--cores", "1", extra=extra) as running:
+        yield running
