@@ -96,7 +96,7 @@ class Message:
 
 def parameter(value: str, name: str) -> str | None:
     """A header parameter, None where absent."""
-    for part in value.split(">")[-1].split(";")[1:]:
+    for part in value.rsplit(">", maxsplit=1)[-1].split(";")[1:]:
         key, _, text = part.strip().partition("=")
         if key.lower() == name:
             return text
@@ -133,7 +133,7 @@ class Dialog:
     routes: list[str] = field(default_factory=list)
 
 
-Answer = Callable[[Message], "int | bytes | None | Awaitable[int | bytes | None]"]
+Answer = Callable[[Message], "int | bytes | Awaitable[int | bytes | None] | None"]
 
 
 class Phone:
