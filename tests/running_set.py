@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import json
 import os
 import signal
 import sys
@@ -15,6 +14,7 @@ import pytest_asyncio
 
 from tests.folders import open_folder
 from tests.wait import until
+from vedette_cli.supervisor.control import ask
 
 START_DEADLINE = 60.0
 VEDETTE = [sys.executable, "-m", "vedette_cli"]
@@ -65,9 +65,8 @@ class RunningSet:
         return out
 
     async def status(self) -> dict[str, Any]:
-        """What `vedette status --json` says."""
-        answer: dict[str, Any] = json.loads(await self.command("status", "--json", "--data", str(self.data)))
-        return answer
+        """What `vedette status --json` says, asked for as it asks, without a process for it."""
+        return await asyncio.to_thread(ask, self.data, {"command": "status"})
 
     async def processes(self, service: str) -> list[dict[str, Any]]:
         """The rows of a service in the status."""
@@ -124,9 +123,11 @@ async def run(*arguments: str, extra: dict[str, str] | None = None, within: floa
     return process.returncode, out.decode(), err.decode()
 
 
-async def start(data: Path, arguments: Sequence[str] = (), extra: dict[str, str] | None = None) -> RunningSet:
-    """Start a set on any free ports and wait until it is ready."""
-    command = [*VEDETTE, "up", "--sip-port", "0", "--api-port", "0", "--data", str(data), *arguments]
+async def start(
+    data: Path, arguments: Sequence[str] = (), extra: dict[str, str] | None = None, prefix: Sequence[str] = ()
+) -> RunningSet:
+    """Start a set on any free ports and wait until it is ready; `prefix` is a command that runs it."""
+    command = [*prefix, *VEDETTE, "up", "--sip-port", "0", "--api-port", "0", "--data", str(data), *arguments]
     process = await asyncio.create_subprocess_exec(
         *command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT, env=environment(extra)
     )
