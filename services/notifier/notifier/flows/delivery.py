@@ -23,6 +23,8 @@ POLL_WITHOUT_BELL = 0.1
 RPC_TIMEOUT = 5.0
 EDGE_FULL_PAUSE = 0.5
 EDGE_GONE_PAUSE = 1.0
+FAULT_PAUSE = 30.0
+"""Before what we could not compose or hand over, through a fault of ours, is tried again."""
 
 log = structlog.get_logger()
 
@@ -103,6 +105,13 @@ class Delivery:
 
     async def _dispatch(self, claims: list[Claim]) -> None:
         try:
+            await self._read_and_hand_over(claims)
+        except Exception:
+            log.exception("cannot deliver", claims=len(claims))
+            await self._give_back(claims, FAULT_PAUSE)
+
+    async def _read_and_hand_over(self, claims: list[Claim]) -> None:
+        try:
             dialogs = await self._reader.dialogs(claims)
             documents = await self._compose(claims, dialogs)
         except StoreError as error:
@@ -111,10 +120,18 @@ class Delivery:
             await self._give_back(claims, EDGE_GONE_PAUSE)
             return
         by_edge: dict[tuple[str, str], list[Claim]] = {}
+        without_document: list[Claim] = []
         for claim in claims:
             dialog = dialogs.get(claim.dialog_id)
-            if dialog is not None:
+            if dialog is None:
+                continue
+            key = _view(claim, dialogs)
+            if key is not None and key not in documents:
+                without_document.append(claim)
+            else:
                 by_edge.setdefault((dialog.edge_instance, dialog.edge_address), []).append(claim)
+        if without_document:
+            await self._give_back(without_document, FAULT_PAUSE)
         await asyncio.gather(
             *(
                 self._hand_over(instance, address, group, dialogs, documents)
@@ -123,7 +140,10 @@ class Delivery:
         )
 
     async def _compose(self, claims: list[Claim], dialogs: dict[bytes, DialogRecord]) -> dict[ViewKey, Document]:
-        """The document of every view that the claims need, each composed once."""
+        """The document of every view that the claims need, each composed once.
+
+        One that cannot be composed is left out, so that it holds up nobody else (invariant 5).
+        """
         needed: dict[ViewKey, int] = {}
         documents: dict[ViewKey, Document] = {}
         for claim in claims:
@@ -140,7 +160,10 @@ class Delivery:
             states = await self._reader.states(list(presentities))
             for key, hash_ in needed.items():
                 publications = states[(hash_, key.presentity_uri, key.event), key.version]
-                documents[key] = self._views.compose(key, publications)
+                try:
+                    documents[key] = self._views.compose(key, publications)
+                except Exception:
+                    log.exception("cannot compose", presentity=key.presentity_uri, package=key.event)
         return documents
 
     async def _hand_over(
