@@ -392,6 +392,17 @@ def learn(dialog: Dialog, response: Message) -> None:
     dialog.cseq += 1
 
 
+@contextlib.asynccontextmanager
+async def opened(running: RunningSet, user: str | None = None, transport: str = "udp") -> AsyncIterator[Phone]:
+    """A phone for tests that share an event loop of their own."""
+    phone = Phone(running.sip, transport, user or token("u"))
+    await phone.open()
+    try:
+        yield phone
+    finally:
+        await phone.close()
+
+
 MakePhone = Callable[..., Awaitable[Phone]]
 
 

@@ -124,10 +124,13 @@ async def run(*arguments: str, extra: dict[str, str] | None = None, within: floa
 
 
 async def start(
-    data: Path, arguments: Sequence[str] = (), extra: dict[str, str] | None = None, prefix: Sequence[str] = ()
+    data: Path,
+    arguments: Sequence[str] = (),
+    extra: dict[str, str] | None = None,
+    program: Sequence[str] = VEDETTE,
 ) -> RunningSet:
-    """Start a set on any free ports and wait until it is ready; `prefix` is a command that runs it."""
-    command = [*prefix, *VEDETTE, "up", "--sip-port", "0", "--api-port", "0", "--data", str(data), *arguments]
+    """Start a set on any free ports and wait until it is ready."""
+    command = [*program, "up", "--sip-port", "0", "--api-port", "0", "--data", str(data), *arguments]
     process = await asyncio.create_subprocess_exec(
         *command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT, env=environment(extra)
     )

@@ -28,8 +28,8 @@ class UpOptions:
     advertise: str | None
 
 
-def check_addresses(options: UpOptions) -> int:
-    """The SIP port to use: the one that was asked for, or any free one for 0.
+def check_addresses(options: UpOptions) -> tuple[int, int]:
+    """The SIP and the REST port to use: those that were asked for, or for 0 any free one, to be kept for restarts.
 
     Raises SetupError where an address is not ours or a port is taken. The sockets are bound without sharing, so that
     another set's are found out, and closed again.
@@ -48,8 +48,8 @@ def check_addresses(options: UpOptions) -> int:
     port = options.sip_port
     for kind, name in ((socket.SOCK_STREAM, "TCP"), (socket.SOCK_DGRAM, "UDP")):
         port = _try(options.host, port, kind, f"{name}, for SIP", "--sip-port")
-    _try("127.0.0.1", options.api_port, socket.SOCK_STREAM, "TCP, for REST", "--api-port")
-    return port
+    api_port = _try("127.0.0.1", options.api_port, socket.SOCK_STREAM, "TCP, for REST", "--api-port")
+    return port, api_port
 
 
 def _try(host: str, port: int, kind: socket.SocketKind, purpose: str, option: str) -> int:

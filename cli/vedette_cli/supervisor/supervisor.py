@@ -45,6 +45,7 @@ class Supervisor:
         self._servers: list[EmbeddedPostgres | EmbeddedRedis] = []
         self._server_tasks: list[asyncio.Task[None]] = []
         self._sip_port = options.sip_port
+        self._api_port = options.api_port
         self._stopping = False
         self._scaling = asyncio.Lock()
 
@@ -81,7 +82,7 @@ class Supervisor:
         folders, options = self._folders, self._options
         if await asyncio.to_thread(leftovers.wait_for, self._leftovers_file):
             self._say("an earlier set was killed; its processes have ended")
-        self._sip_port = check_addresses(options)
+        self._sip_port, self._api_port = check_addresses(options)
         if options.fresh:
             if options.database_url is not None:
                 raise SetupError(
@@ -178,7 +179,7 @@ class Supervisor:
             "VEDETTE_REUSE_PORT": "true",
             "VEDETTE_AUTH": "none",
             "VEDETTE_API_HOST": "127.0.0.1",
-            "VEDETTE_API_PORT": str(options.api_port),
+            "VEDETTE_API_PORT": str(self._api_port),
         }
         if options.database_url is None:
             environment["VEDETTE_DB_PASSWORD_FILE"] = str(self._folders.secrets / "database_password")
@@ -380,6 +381,8 @@ def _server_name(server: EmbeddedPostgres | EmbeddedRedis) -> str:
 def _command() -> str:
     """How this machine's user calls `vedette`."""
     path = Path(sys.argv[0])
+    if path.name == "__main__.py":
+        return f"{sys.executable} -m vedette_cli"
     try:
         return str(path.absolute().relative_to(Path.cwd()))
     except ValueError:
