@@ -3,6 +3,10 @@
 -- Every key begins with the presentity's 32-bit hash, so that the tables can be partitioned or distributed by it.
 -- The row of presentity_state is the presentity's lock: every statement that changes a presentity's publications,
 -- dialogs or deliveries takes it first, in the order (presentity_hash, presentity_uri, event).
+--
+-- The functions force one plan for all calls: with arrays as arguments Postgres would plan anew at each call, which
+-- costs more than the call. Rows are searched by their keys only: a condition on `ended` or `expires` beside a key
+-- would let the planner, which may have seen the tables empty, walk the indexes on these instead.
 
 CREATE SEQUENCE presentity_version;
 

@@ -17,7 +17,7 @@ CREATE FUNCTION publish_batch_v1(
     ordinal int8, verdict text, sequence int4, granted int4, version int8, watched bool,
     other_ids bytea[], other_versions int8[], at timestamptz
 ) LANGUAGE plpgsql
-SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off
+SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off SET plan_cache_mode = force_generic_plan
 AS $$
 #variable_conflict use_column
 DECLARE

@@ -20,7 +20,7 @@ CREATE FUNCTION subscribe_batch_v1(
     ordinal int8, verdict text, granted int4, revision int4, presentity_uri text, event text, event_id text,
     to_uri text, from_uri text, record_route text, status int2, reason text, expires timestamptz, at timestamptz
 ) LANGUAGE plpgsql
-SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off
+SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off SET plan_cache_mode = force_generic_plan
 AS $$
 #variable_conflict use_column
 DECLARE

@@ -11,7 +11,7 @@ RETURNS TABLE (
     presentity_hash int4, presentity_uri text, event text, version int8, dialog_id bytea, cseq int4,
     document_version int4, status int2, revision int4, at timestamptz
 ) LANGUAGE plpgsql
-SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off
+SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off SET plan_cache_mode = force_generic_plan
 AS $$
 #variable_conflict use_column
 DECLARE
@@ -103,7 +103,7 @@ CREATE FUNCTION apply_outcomes_v1(
     p_hash int4[], p_dialog bytea[], p_cseq int4[], p_verdict text[], p_seconds float8[], p_reason text[]
 ) RETURNS TABLE (presentity_hash int4, dialog_id bytea, revision int4, again bool)
 LANGUAGE plpgsql
-SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off
+SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off SET plan_cache_mode = force_generic_plan
 AS $$
 #variable_conflict use_column
 DECLARE
@@ -167,7 +167,7 @@ BEGIN
         SET status = 3, reason = o.reason, ended = v_now, revision = w.revision + 1
         FROM outcome AS o
         WHERE w.presentity_hash = o.presentity_hash AND w.dialog_id = o.dialog_id
-            AND o.verdict = 'ended' AND w.ended IS NULL
+            AND o.verdict = 'ended' AND w.status <> 3
         RETURNING w.presentity_hash, w.dialog_id, w.revision
     )
     SELECT b.presentity_hash, b.dialog_id, b.revision, false FROM buried AS b
@@ -184,7 +184,7 @@ $$;
 -- Locks presentity_state in key order (SKIP LOCKED: what is busy comes next time), then delivery
 CREATE FUNCTION clear_marks_v1(p_dead_notifiers text[], p_limit int4, p_patience interval, p_grace interval)
 RETURNS int4 LANGUAGE plpgsql
-SET jit = off
+SET jit = off SET plan_cache_mode = force_generic_plan
 AS $$
 #variable_conflict use_column
 DECLARE
@@ -238,7 +238,7 @@ $$;
 -- Locks presentity_state in key order (SKIP LOCKED), then delivery, active_watchers
 CREATE FUNCTION rehome_dialogs_v1(p_gone text, p_instance text, p_address text, p_limit int4)
 RETURNS int4 LANGUAGE plpgsql
-SET jit = off
+SET jit = off SET plan_cache_mode = force_generic_plan
 AS $$
 #variable_conflict use_column
 DECLARE

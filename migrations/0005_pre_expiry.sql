@@ -11,7 +11,7 @@ RETURNS TABLE (
     kind text, presentity_hash int4, presentity_uri text, event text, id bytea, version int8, revision int4,
     other_ids bytea[], other_versions int8[], watched bool
 ) LANGUAGE plpgsql
-SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off
+SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off SET plan_cache_mode = force_generic_plan
 AS $$
 #variable_conflict use_column
 DECLARE
@@ -145,7 +145,7 @@ $$;
 -- Locks presentity_state in key order (SKIP LOCKED), then presentity, active_watchers
 CREATE FUNCTION sweep_tombstones_v1(p_age interval, p_limit int4)
 RETURNS int4 LANGUAGE plpgsql
-SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off
+SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off SET plan_cache_mode = force_generic_plan
 AS $$
 #variable_conflict use_column
 DECLARE

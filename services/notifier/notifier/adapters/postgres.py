@@ -19,12 +19,11 @@ JOIN active_watchers AS w USING (presentity_hash, dialog_id)
 
 _STATES = """
 SELECT s.presentity_hash, s.presentity_uri, s.event, s.version AS state_version, p.publication_id, p.version,
-    p.sequence, p.content_type, p.body, p.expires
+    p.sequence, p.content_type, p.body, p.expires, p.ended
 FROM unnest($1::int4[], $2::text[], $3::text[]) AS k (presentity_hash, presentity_uri, event)
 JOIN presentity_state AS s USING (presentity_hash, presentity_uri, event)
 LEFT JOIN presentity AS p
     ON p.presentity_hash = s.presentity_hash AND p.presentity_uri = s.presentity_uri AND p.event = s.event
-    AND p.ended IS NULL
 """
 
 
@@ -102,7 +101,7 @@ class NotifierStore:
         for row in rows:
             key = (row["presentity_hash"], row["presentity_uri"], row["event"])
             state = found.setdefault(key, State(ManifestRecord(row["state_version"], []), []))
-            if row["publication_id"] is None:
+            if row["publication_id"] is None or row["ended"] is not None:
                 continue
             state.manifest.publications.append((row["publication_id"], row["version"]))
             state.publications.append(
