@@ -5,7 +5,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from vedette.runtime.settings import Port, ServiceSettings
+from vedette.runtime.settings import ParameterError, Port, ServiceSettings
 
 Milliseconds = Annotated[int, Field(ge=1, le=60_000)]
 
@@ -47,12 +47,13 @@ class EdgeSettings(ServiceSettings):
         try:
             address = ipaddress.ip_address(self.sip_host)
         except ValueError:
-            raise ValueError("sip_host is not an IP address") from None
+            raise ParameterError("sip_host", f"{self.sip_host!r} is not an IP address") from None
         if not address.is_loopback and self.auth != "none":
-            raise ValueError(
-                f"sip_host {self.sip_host} is not loopback and there is no authentication: "
-                "say VEDETTE_AUTH=none to let everybody in"
+            raise ParameterError(
+                "sip_host",
+                f"{self.sip_host} is not loopback and there is no authentication: "
+                "say VEDETTE_AUTH=none to let everybody in",
             )
         if address.is_unspecified and not self.server_address:
-            raise ValueError(f"server_address has to be set where sip_host is {self.sip_host}")
+            raise ParameterError("server_address", f"has to be set where VEDETTE_SIP_HOST is {self.sip_host}")
         return self

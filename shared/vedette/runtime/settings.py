@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn, TypeVar
 
-from pydantic import Field, ValidationError
+from pydantic import BeforeValidator, Field, ValidationError
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -16,6 +16,14 @@ from pydantic_settings import (
 PREFIX = "VEDETTE_"
 
 Port = Annotated[int, Field(ge=0, le=65535)]
+
+
+class ParameterError(ValueError):
+    """A rule between parameters that is broken; `name` is the field to blame. For model validators."""
+
+    def __init__(self, name: str, message: str) -> None:
+        super().__init__(message)
+        self.name = name
 
 
 class ServiceSettings(BaseSettings):
@@ -47,9 +55,17 @@ class ServiceSettings(BaseSettings):
         """Environment first, then the file that VEDETTE_CONFIG names."""
         del dotenv_settings, file_secret_settings
         file = os.environ.get(f"{PREFIX}CONFIG")
-        if file is None:
+        if not file:
             return init_settings, env_settings
+        if not Path(file).is_file():
+            # pydantic-settings passes over a file that is missing; the operator believes that it is read
+            raise ValueError(f"{file!r} is not a file")
         return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, Path(file))
+
+
+def _whole_number(value: object) -> object:
+    """The number that a text of digits stands for: Literal takes no text, and the environment has nothing else."""
+    return int(value) if isinstance(value, str) and value.isascii() and value.isdigit() else value
 
 
 class StoreSettings(ServiceSettings):
@@ -62,7 +78,7 @@ class StoreSettings(ServiceSettings):
     db_password_file: Path | None = Field(None, description="File with the database password.")
     db_connections: Annotated[int, Field(ge=1, le=64)] = Field(4, description="Connections to Postgres.")
     redis_url: str = Field("redis://127.0.0.1:6379/0", description="Redis, as a URL.")
-    fallback2db: Literal[1] = Field(
+    fallback2db: Annotated[Literal[1], BeforeValidator(_whole_number)] = Field(
         1,
         description="A record that is not found in the cache is searched in Postgres, which has every record.",
     )
@@ -102,11 +118,17 @@ def load_settings(kind: type[Settings]) -> Settings:
 
 def describe(kind: type[ServiceSettings], error: dict[str, Any]) -> str:
     """One bad parameter as a person needs it: name, what was found, what is allowed."""
-    name = str(error["loc"][0]) if error["loc"] else "settings"
+    message = str(error["msg"]).removeprefix("Value error, ")
+    cause = error.get("ctx", {}).get("error")
+    if isinstance(cause, ParameterError):
+        # pydantic says nothing of the place, and the input it has is all parameters: the message says what was found
+        name, found = cause.name, ""
+    else:
+        name = str(error["loc"][0]) if error["loc"] else "settings"
+        found = "" if error["type"] == "missing" or "secret" in name else f" Found: {error['input']!r}."
     field = kind.model_fields.get(name)
     meaning = f" ({field.description})" if field is not None and field.description else ""
-    found = "" if error["type"] == "missing" or "secret" in name else f" Found: {error['input']!r}."
-    return f"{PREFIX}{name.upper()}: {error['msg']}.{found}{meaning}"
+    return f"{PREFIX}{name.upper()}: {message}.{found}{meaning}"
 
 
 def fail(message: str) -> NoReturn:

@@ -1,0 +1,325 @@
+"""Parameters: every one is read from the environment, and a bad value is told by name with what is allowed."""
+
+from pathlib import Path
+
+import pytest
+
+from notifier.settings import NotifierSettings
+from presence_core.settings import CoreSettings
+from sip_edge.settings import EdgeSettings
+from vedette.runtime.settings import ServiceSettings, StoreSettings, describe, load_settings
+
+SERVICES: tuple[type[ServiceSettings], ...] = (EdgeSettings, CoreSettings, NotifierSettings)
+
+FREE_TEXT = {
+    "rpc_host", "rpc_address", "rpc_token_file", "db_url", "db_password_file", "redis_url",
+    "core_peers", "notifier_peers", "edge_peers", "server_address", "api_host",
+}  # fmt: skip
+"""Parameters that take any text; whether it is an address or a file shows where it is used."""
+
+AT_LEAST, AT_MOST = "greater than or equal to {}", "less than or equal to {}"
+
+
+def whole_number(kind: type[ServiceSettings], name: str, lowest: int, highest: int) -> list[tuple[object, ...]]:
+    """Bad values of a number with two ends: below, above, no number, a fraction, nothing."""
+    return [
+        (kind, name, str(lowest - 1), AT_LEAST.format(lowest)),
+        (kind, name, str(highest + 1), AT_MOST.format(highest)),
+        (kind, name, "soon", "valid integer"),
+        (kind, name, "1.5", "valid integer"),
+        (kind, name, "", "valid integer"),
+    ]
+
+
+SECONDS = (0, 2**31 - 1)
+PORT = (0, 65535)
+BAD: list[tuple[object, ...]] = [
+    (StoreSettings, "log_level", "loud", "'debug', 'info', 'warning' or 'error'"),
+    (StoreSettings, "log_level", "INFO", "'debug', 'info', 'warning' or 'error'"),
+    (StoreSettings, "log_format", "xml", "'auto', 'json' or 'text'"),
+    (StoreSettings, "ready_fd", "out", "valid integer"),
+    (StoreSettings, "fallback2db", "0", "1"),
+    (StoreSettings, "fallback2db", "yes", "1"),
+    *whole_number(StoreSettings, "rpc_port", *PORT),
+    *whole_number(StoreSettings, "db_connections", 1, 64),
+    *whole_number(StoreSettings, "pres_htable_size", 1, 16),
+    *whole_number(StoreSettings, "subs_htable_size", 1, 16),
+    *whole_number(StoreSettings, "clean_period", 1, 86400),
+    (CoreSettings, "role", "both", "'core' or 'api'"),
+    (CoreSettings, "domains", "a.example,,b.example", "list of domain names separated by commas"),
+    (CoreSettings, "domains", ",", "list of domain names separated by commas"),
+    (CoreSettings, "domains", "a.example b.example", "list of domain names separated by commas"),
+    *whole_number(CoreSettings, "min_expires", *SECONDS),
+    *whole_number(CoreSettings, "max_expires", 1, SECONDS[1]),
+    (CoreSettings, "to_tag_pref", "a b", "pattern"),
+    (CoreSettings, "to_tag_pref", "a;b", "pattern"),
+    (CoreSettings, "to_tag_pref", "a" * 33, "{0,32}"),
+    (CoreSettings, "contact_user", "", "{1,64}"),
+    (CoreSettings, "contact_user", "a@b", "pattern"),
+    (CoreSettings, "contact_user", "a" * 65, "{1,64}"),
+    *whole_number(CoreSettings, "db_batch", 1, 1000),
+    *whole_number(CoreSettings, "db_calls", 1, 16),
+    *whole_number(CoreSettings, "queue_size", 1, 1_000_000),
+    *whole_number(CoreSettings, "api_port", *PORT),
+    *whole_number(NotifierSettings, "notify_patience", 1, 600),
+    *whole_number(NotifierSettings, "remember_dialogs", 0, 10_000_000),
+    *whole_number(NotifierSettings, "remember_documents", 0, 1_000_000),
+    *whole_number(EdgeSettings, "sip_port", *PORT),
+    *whole_number(EdgeSettings, "t1", 1, 60_000),
+    *whole_number(EdgeSettings, "t2", 1, 60_000),
+    *whole_number(EdgeSettings, "t4", 1, 60_000),
+    *whole_number(EdgeSettings, "max_body_size", 1024, 16 * 1024 * 1024),
+    *whole_number(EdgeSettings, "max_connections", 1, 1_000_000),
+    *whole_number(EdgeSettings, "max_ongoing", 1, 1_000_000),
+    *whole_number(EdgeSettings, "max_notifies", 1, 1_000_000),
+    *whole_number(EdgeSettings, "call_batch", 1, 4096),
+    (EdgeSettings, "reuse_port", "perhaps", "valid boolean"),
+    (EdgeSettings, "auth", "digest", "'' or 'none'"),
+    (EdgeSettings, "sip_host", "localhost", "IP address"),
+    (EdgeSettings, "sip_host", "", "IP address"),
+    (EdgeSettings, "sip_host", "0.0.0.0", "VEDETTE_AUTH=none"),
+    (EdgeSettings, "sip_host", "192.0.2.1", "VEDETTE_AUTH=none"),
+    (EdgeSettings, "sip_host", "::", "VEDETTE_AUTH=none"),
+]
+
+GOOD: list[tuple[type[ServiceSettings], str, str, object]] = [
+    (StoreSettings, "rpc_host", "192.0.2.1", "192.0.2.1"),
+    (StoreSettings, "rpc_address", "core:8070", "core:8070"),
+    (StoreSettings, "rpc_token_file", "/run/token", Path("/run/token")),
+    (StoreSettings, "db_url", "postgresql://p@db/v", "postgresql://p@db/v"),
+    (StoreSettings, "db_password_file", "/run/password", Path("/run/password")),
+    (StoreSettings, "redis_url", "redis://cache:1/2", "redis://cache:1/2"),
+    (StoreSettings, "log_level", "debug", "debug"),
+    (StoreSettings, "log_format", "json", "json"),
+    (StoreSettings, "ready_fd", "7", 7),
+    (StoreSettings, "rpc_port", "65535", 65535),
+    (StoreSettings, "db_connections", "64", 64),
+    (StoreSettings, "fallback2db", "1", 1),
+    (StoreSettings, "pres_htable_size", "16", 16),
+    (StoreSettings, "subs_htable_size", "1", 1),
+    (StoreSettings, "clean_period", "86400", 86400),
+    (CoreSettings, "role", "api", "api"),
+    (CoreSettings, "domains", "A.example, b.example", "A.example, b.example"),
+    (CoreSettings, "min_expires", "2147483647", 2**31 - 1),
+    (CoreSettings, "max_expires", "1", 1),
+    (CoreSettings, "to_tag_pref", "", ""),
+    (CoreSettings, "contact_user", "a.b", "a.b"),
+    (CoreSettings, "db_batch", "1000", 1000),
+    (CoreSettings, "db_calls", "16", 16),
+    (CoreSettings, "queue_size", "1", 1),
+    (CoreSettings, "api_host", "::1", "::1"),
+    (CoreSettings, "api_port", "0", 0),
+    (CoreSettings, "core_peers", "@/run/peers", "@/run/peers"),
+    (NotifierSettings, "edge_peers", "edge:8072", "edge:8072"),
+    (NotifierSettings, "notify_patience", "600", 600),
+    (NotifierSettings, "remember_dialogs", "0", 0),
+    (NotifierSettings, "remember_documents", "0", 0),
+    (EdgeSettings, "sip_host", "::1", "::1"),
+    (EdgeSettings, "sip_host", "127.0.0.53", "127.0.0.53"),
+    (EdgeSettings, "sip_port", "0", 0),
+    (EdgeSettings, "reuse_port", "true", True),
+    (EdgeSettings, "server_address", "sip.example:5060", "sip.example:5060"),
+    (EdgeSettings, "auth", "none", "none"),
+    (EdgeSettings, "core_peers", "core:1", "core:1"),
+    (EdgeSettings, "notifier_peers", "notifier:1", "notifier:1"),
+    (EdgeSettings, "edge_peers", "edge:1", "edge:1"),
+    (EdgeSettings, "t1", "20", 20),
+    (EdgeSettings, "t2", "60000", 60_000),
+    (EdgeSettings, "t4", "1", 1),
+    (EdgeSettings, "max_body_size", "1024", 1024),
+    (EdgeSettings, "max_connections", "1", 1),
+    (EdgeSettings, "max_ongoing", "1", 1),
+    (EdgeSettings, "max_notifies", "1", 1),
+    (EdgeSettings, "call_batch", "4096", 4096),
+]
+
+
+def refused(kind: type[ServiceSettings], capsys: pytest.CaptureFixture[str]) -> list[str]:
+    """What a service says when it does not start; it ends with code 2."""
+    with pytest.raises(SystemExit) as end:
+        load_settings(kind)
+    assert end.value.code == 2
+    return capsys.readouterr().err.splitlines()
+
+
+@pytest.fixture(autouse=True)
+def _no_parameters(monkeypatch: pytest.MonkeyPatch) -> None:
+    for kind in SERVICES:
+        for name in (*kind.model_fields, "config"):
+            monkeypatch.delenv(f"VEDETTE_{name.upper()}", raising=False)
+
+
+@pytest.mark.parametrize("kind", SERVICES, ids=lambda kind: kind.__name__)
+def test_every_service_starts_without_a_parameter(kind: type[ServiceSettings]) -> None:
+    assert load_settings(kind) == kind()
+
+
+@pytest.mark.parametrize(("kind", "name", "value", "read"), GOOD, ids=str)
+def test_a_parameter_is_read_from_the_environment(
+    kind: type[ServiceSettings], name: str, value: str, read: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(f"VEDETTE_{name.upper()}", value)
+    assert getattr(load_settings(kind), name) == read
+
+
+@pytest.mark.parametrize(("kind", "name", "value", "allowed"), BAD, ids=str)
+def test_a_bad_value_is_told_with_its_name_and_what_is_allowed(
+    kind: type[ServiceSettings],
+    name: str,
+    value: str,
+    allowed: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv(f"VEDETTE_{name.upper()}", value)
+    lines = refused(kind, capsys)
+    assert len(lines) == 1
+    assert lines[0].startswith(f"VEDETTE_{name.upper()}: ")
+    assert allowed in lines[0]
+    assert value in lines[0]
+    assert str(kind.model_fields[name].description) in lines[0]
+    assert "Value error" not in lines[0]
+
+
+def test_the_tables_above_miss_no_parameter() -> None:
+    names = {name for kind in SERVICES for name in kind.model_fields}
+    assert {name for _, name, _, _ in GOOD} == names
+    assert {name for _, name, _, _ in BAD} == names - FREE_TEXT
+
+
+@pytest.mark.parametrize("kind", SERVICES, ids=lambda kind: kind.__name__)
+def test_every_parameter_is_described(kind: type[ServiceSettings]) -> None:
+    assert [name for name, field in kind.model_fields.items() if not (field.description or "").endswith(".")] == []
+
+
+def test_each_bad_parameter_has_its_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    for name, value in {"MAX_EXPIRES": "soon", "MIN_EXPIRES": "-1", "PRES_HTABLE_SIZE": "99"}.items():
+        monkeypatch.setenv(f"VEDETTE_{name}", value)
+    names = {line.partition(":")[0] for line in refused(CoreSettings, capsys)}
+    assert names == {"VEDETTE_MAX_EXPIRES", "VEDETTE_MIN_EXPIRES", "VEDETTE_PRES_HTABLE_SIZE"}
+
+
+# an edge that strangers reach
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.2", "::1"])
+def test_an_edge_on_loopback_needs_no_authentication(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VEDETTE_SIP_HOST", host)
+    assert load_settings(EdgeSettings).auth == ""
+
+
+@pytest.mark.parametrize("host", ["192.0.2.1", "2001:db8::1"])
+def test_an_open_edge_has_to_be_asked_for(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VEDETTE_SIP_HOST", host)
+    monkeypatch.setenv("VEDETTE_AUTH", "none")
+    assert load_settings(EdgeSettings).sip_host == host
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::"])
+def test_an_edge_on_all_addresses_has_to_know_its_own(
+    host: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("VEDETTE_SIP_HOST", host)
+    monkeypatch.setenv("VEDETTE_AUTH", "none")
+    (line,) = refused(EdgeSettings, capsys)
+    assert line.startswith(f"VEDETTE_SERVER_ADDRESS: has to be set where VEDETTE_SIP_HOST is {host}")
+    monkeypatch.setenv("VEDETTE_SERVER_ADDRESS", "sip.example:5060")
+    assert load_settings(EdgeSettings).server_address == "sip.example:5060"
+
+
+# the file
+
+
+def test_the_file_is_read_and_the_environment_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "vedette.toml"
+    file.write_text('min_expires = 60\nmax_expires = 600\nt1 = 20\ndomains = "a.example"\n')
+    monkeypatch.setenv("VEDETTE_CONFIG", str(file))
+    monkeypatch.setenv("VEDETTE_MAX_EXPIRES", "900")
+    settings = load_settings(CoreSettings)
+    assert (settings.min_expires, settings.max_expires, settings.domains) == (60, 900, "a.example")
+    assert load_settings(EdgeSettings).t1 == 20
+
+
+def test_an_empty_name_of_the_file_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VEDETTE_CONFIG", "")
+    assert load_settings(CoreSettings) == CoreSettings()
+
+
+def test_a_bad_value_in_the_file_names_the_parameter(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "vedette.toml"
+    file.write_text("clean_period = 0\n")
+    monkeypatch.setenv("VEDETTE_CONFIG", str(file))
+    (line,) = refused(NotifierSettings, capsys)
+    assert line.startswith("VEDETTE_CLEAN_PERIOD: ")
+    assert AT_LEAST.format(1) in line
+
+
+@pytest.mark.parametrize("content", [None, "min_expires = 'six", "\x00"], ids=["missing", "unreadable", "binary"])
+def test_a_file_that_cannot_be_read_stops_the_start(
+    content: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "vedette.toml"
+    if content is not None:
+        file.write_text(content)
+    monkeypatch.setenv("VEDETTE_CONFIG", str(file))
+    (line,) = refused(CoreSettings, capsys)
+    assert line.startswith("VEDETTE_CONFIG: ")
+
+
+# secrets
+
+
+def test_sec_06_a_bad_secret_is_not_printed() -> None:
+    error = {"loc": ("cluster_secret",), "msg": "too short", "type": "too_short", "input": "hunter2"}
+    line = describe(StoreSettings, error)
+    assert line == "VEDETTE_CLUSTER_SECRET: too short."
+
+
+@pytest.mark.parametrize(
+    ("url", "whole"),
+    [
+        ("postgresql://vedette@db/v", "postgresql://vedette:s3cret@db/v"),
+        ("postgresql://vedette:old@db:5433/v", "postgresql://vedette:s3cret@db:5433/v"),
+        ("postgresql://vedette@/v?host=/run/pg", "postgresql://vedette:s3cret@/v?host=/run/pg"),
+    ],
+)
+def test_the_password_comes_from_its_file(url: str, whole: str, tmp_path: Path) -> None:
+    file = tmp_path / "password"
+    file.write_text("s3cret\n")
+    assert StoreSettings(db_url=url, db_password_file=file).database_url() == whole
+
+
+def test_without_a_password_file_the_url_is_as_given() -> None:
+    url = "postgresql://vedette:given@db/v"
+    assert StoreSettings(db_url=url).database_url() == url
+
+
+def test_a_password_file_that_is_missing_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        StoreSettings(db_password_file=tmp_path / "none").database_url()
+
+
+# what the decisions get
+
+
+def test_the_policy_is_what_was_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    values = {
+        "DOMAINS": "A.example, b.EXAMPLE",
+        "MIN_EXPIRES": "60",
+        "MAX_EXPIRES": "600",
+        "TO_TAG_PREF": "v",
+        "CONTACT_USER": "p",
+    }
+    for name, value in values.items():
+        monkeypatch.setenv(f"VEDETTE_{name}", value)
+    policy = load_settings(CoreSettings).policy(b"secret")
+    assert policy.secret == b"secret"
+    assert policy.domains == {"a.example", "b.example"}
+    assert (policy.min_expires, policy.max_expires) == (60, 600)
+    assert (policy.to_tag_pref, policy.contact_user) == ("v", "p")
+
+
+def test_no_domains_means_all() -> None:
+    assert CoreSettings().policy(b"").domains == frozenset()
