@@ -5,13 +5,16 @@ Cluster can spread them. An entry is `version (20 digits) expiry (12 digits) pay
 than the one held changes nothing, and a removal leaves a tombstone (no payload) with its version until it expires.
 
 Nothing is lost with these tables. A reader uses an entry only where its version is the one that Postgres just named.
+What is in them and is no entry of ours counts as absent, and the next write or sweep replaces or removes it.
 """
 
 import hashlib
+import re
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import NamedTuple, TypeVar
 
 import msgspec
+import structlog
 from redis.exceptions import NoScriptError
 
 from vedette.records import DialogRecord, ManifestRecord, PublicationRecord
@@ -20,11 +23,23 @@ from vedette.store.redis_link import RedisLink
 TOMBSTONE_SECONDS = 120
 PREFIX = "vedette:1"
 
-_PUT = """
+log = structlog.get_logger()
+
+_IS_ENTRY = """
+local function is_entry(value)
+    return #value >= 32 and not string.find(string.sub(value, 1, 32), '%D')
+end
+local kind = redis.call('TYPE', KEYS[1]).ok
+if kind ~= 'hash' and kind ~= 'none' then
+    redis.call('DEL', KEYS[1])
+end
+"""
+
+_PUT = f"""{_IS_ENTRY}
 local changed = 0
 for i = 1, #ARGV, 2 do
     local held = redis.call('HGET', KEYS[1], ARGV[i])
-    if not held or string.sub(held, 1, 20) <= string.sub(ARGV[i + 1], 1, 20) then
+    if not held or not is_entry(held) or string.sub(held, 1, 20) <= string.sub(ARGV[i + 1], 1, 20) then
         redis.call('HSET', KEYS[1], ARGV[i], ARGV[i + 1])
         changed = changed + 1
     end
@@ -32,17 +47,17 @@ end
 return changed
 """
 
-_SWEEP = """
+_SWEEP = f"""{_IS_ENTRY}
 local removed = 0
 local scanned = redis.call('HSCAN', KEYS[1], ARGV[1], 'COUNT', ARGV[3])
 local items = scanned[2]
 for i = 1, #items, 2 do
-    if tonumber(string.sub(items[i + 1], 21, 32)) < tonumber(ARGV[2]) then
+    if not is_entry(items[i + 1]) or tonumber(string.sub(items[i + 1], 21, 32)) < tonumber(ARGV[2]) then
         redis.call('HDEL', KEYS[1], items[i])
         removed = removed + 1
     end
 end
-return {scanned[1], removed}
+return {{scanned[1], removed}}
 """
 
 
@@ -70,6 +85,8 @@ class HashTable:
         self._link = link
         self._name = name
         self._mask = (1 << size) - 1
+        self.unreadable = 0
+        """What was found and is no entry of ours."""
 
     def bucket(self, presentity_hash: int) -> int:
         """The bucket of a presentity."""
@@ -111,17 +128,34 @@ class HashTable:
             async with self._link.client.pipeline(transaction=False) as pipeline:
                 for bucket, indexes in by_bucket.items():
                     pipeline.hmget(self.key(bucket), [wanted[index][1] for index in indexes])
-                answer: list[list[bytes | None]] = await pipeline.execute()
-                return answer
+                return [self._values(answer) for answer in await pipeline.execute(raise_on_error=False)]
 
         found: list[tuple[int, bytes] | None] = [None] * len(wanted)
         if not wanted:
             return found
         for indexes, values in zip(by_bucket.values(), await self._link.run(read), strict=True):
-            for index, value in zip(indexes, values, strict=True):
-                if value is not None:
+            for index, value in zip(indexes, values, strict=False):
+                if value is None:
+                    continue
+                if _HEAD.match(value):
                     found[index] = (int(value[:20]), value[32:])
+                else:
+                    self.distrust("no entry", wanted[index][1])
         return found
+
+    def _values(self, answer: "list[bytes | None] | Exception") -> list[bytes | None]:
+        """What one bucket holds: nothing where its key is not a hash."""
+        if not isinstance(answer, Exception):
+            return answer
+        if not str(answer).startswith("WRONGTYPE"):
+            raise answer
+        self.distrust("no hash", b"")
+        return []
+
+    def distrust(self, why: str, field: bytes) -> None:
+        """Something in the table is not ours, or cannot be read; it counts as absent."""
+        self.unreadable += 1
+        log.warning("cache entry cannot be read", table=self._name, reason=why, field=field.decode(errors="replace"))
 
     async def sweep(self, bucket: int, now: float) -> int:
         """How many expired entries of a bucket were removed. Raises RedisAwayError."""
@@ -163,6 +197,10 @@ class HashTable:
         return await self._link.run(attempt)
 
 
+UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError)
+"""What the readers below raise for a payload that is not ours; msgspec lets bad UTF-8 through as what it is."""
+
+_HEAD = re.compile(rb"[0-9]{32}")
 _encode = msgspec.msgpack.Encoder().encode
 read_dialog = msgspec.msgpack.Decoder(DialogRecord).decode
 read_publication = msgspec.msgpack.Decoder(PublicationRecord).decode

@@ -4,13 +4,15 @@ An entry of a cache is used only where its version is the one that the claim jus
 under the presentity's lock); everything else is read from Postgres and put back.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import TypeVar
 
 from notifier.adapters.postgres import NotifierStore
 from notifier.domain.claims import Claim
 from notifier.domain.recent import Recent
 from vedette.records import DialogRecord, PublicationRecord
 from vedette.store.hash_tables import (
+    UNREADABLE,
     Entry,
     HashTable,
     dialog_entry,
@@ -27,6 +29,7 @@ from vedette.store.redis_link import RedisAwayError
 
 MANIFEST_SECONDS = 86400.0
 
+Record = TypeVar("Record")
 Key = tuple[int, str, str]
 Found = dict[tuple[Key, int], list[PublicationRecord]]
 
@@ -73,10 +76,15 @@ class StateReader:
             entries = await self._dialogs.get([(c.presentity_hash, dialog_field(c.dialog_id)) for c in claims])
         except RedisAwayError:
             return []
-        return [
-            read_dialog(entry[1])
+        records = [
+            (claim, _read(self._dialogs, read_dialog, dialog_field(claim.dialog_id), entry[1]))
             for claim, entry in zip(claims, entries, strict=True)
             if entry is not None and entry[0] == claim.revision and entry[1]
+        ]
+        return [
+            record
+            for claim, record in records
+            if record is not None and (record.dialog_id, record.revision) == (claim.dialog_id, claim.revision)
         ]
 
     async def states(self, wanted: Sequence[tuple[Key, int]]) -> Found:
@@ -103,30 +111,42 @@ class StateReader:
     async def _cached_states(self, keys: Sequence[tuple[Key, int]]) -> Found:
         """The states that the table has at exactly these versions."""
         found: Found = {}
+        table = self._published
+        names = [manifest_field(uri, event) for (_, uri, event), _ in keys]
+        manifests: dict[tuple[Key, int], list[tuple[bytes, int]]] = {}
         try:
-            entries = await self._published.get([(key[0], manifest_field(key[1], key[2])) for key, _ in keys])
-            manifests = {
-                (key, version): read_manifest(entry[1]).publications
-                for (key, version), entry in zip(keys, entries, strict=True)
-                if entry is not None and entry[0] == version and entry[1]
-            }
+            entries = await table.get([(key[0], name) for (key, _), name in zip(keys, names, strict=True)])
+            for (key, version), name, entry in zip(keys, names, entries, strict=True):
+                if entry is not None and entry[0] == version and entry[1]:
+                    manifest = _read(table, read_manifest, name, entry[1])
+                    if manifest is not None and manifest.version == version:
+                        manifests[key, version] = manifest.publications
             fields = [
                 (key[0], publication_field(key[1], key[2], publication_id))
                 for (key, _), publications in manifests.items()
                 for publication_id, _ in publications
             ]
-            bodies = iter(await self._published.get(fields))
+            bodies = iter(zip(fields, await table.get(fields), strict=True))
         except RedisAwayError:
             return found
         for wanted, publications in manifests.items():
-            records = [
-                read_publication(entry[1])
-                for entry in [next(bodies) for _ in publications]
-                if entry is not None and entry[1]
-            ]
+            records: list[PublicationRecord] = []
+            for (_, field), entry in [next(bodies) for _ in publications]:
+                record = _read(table, read_publication, field, entry[1]) if entry is not None and entry[1] else None
+                if record is not None:
+                    records.append(record)
             if {(record.publication_id, record.version) for record in records} == set(publications):
                 found[wanted] = records
         return found
+
+
+def _read(table: HashTable, read: Callable[[bytes], Record], field: bytes, payload: bytes) -> Record | None:
+    """The record in a payload; None for one that is not ours, so that it is read from Postgres and put back."""
+    try:
+        return read(payload)
+    except UNREADABLE as error:
+        table.distrust(str(error), field)
+        return None
 
 
 async def _put(table: HashTable, entries: Iterable[Entry]) -> None:
