@@ -21,7 +21,7 @@ test: $(VENV)/dev.stamp ## run all tests on embedded Postgres and Redis (PYTEST_
 lint: $(VENV)/dev.stamp ## ruff, mypy, import-linter
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy $(addsuffix /,$(MEMBERS)) tests bench deploy
+	$(BIN)/mypy $(addsuffix /,$(MEMBERS)) tests bench
 	$(BIN)/lint-imports --no-cache
 
 format: $(VENV)/dev.stamp ## rewrite the sources in the one style

@@ -3,12 +3,12 @@
 import asyncio
 import json
 import secrets
-import signal
 from typing import Annotated, Literal
 
 import typer
 
 from vedette_cli.commands.sip_options import (
+    MAX_EXPIRES,
     JsonOption,
     PasswordOption,
     ServerOption,
@@ -17,10 +17,12 @@ from vedette_cli.commands.sip_options import (
     check_uri,
     fail,
     open_agent,
+    stop_at_signals,
+    told,
 )
-from vedette_cli.user_agent.agent import NoAnswerError, UserAgent
+from vedette_cli.user_agent.agent import UserAgent
 from vedette_cli.user_agent.presence_document import ACTIVITIES, write
-from vedette_cli.user_agent.publisher import Publisher, RefusedError
+from vedette_cli.user_agent.publisher import Publisher
 
 
 def publish(
@@ -28,7 +30,9 @@ def publish(
     status: Annotated[Literal["open", "closed"], typer.Option(help="Reachable or not.")] = "open",
     note: Annotated[str | None, typer.Option(help="A few words.")] = None,
     activity: Annotated[str | None, typer.Option(help="What the person does, like meeting or away.")] = None,
-    expires: Annotated[int, typer.Option(min=0, help="Seconds until the state is forgotten.")] = 3600,
+    expires: Annotated[
+        int, typer.Option(min=1, max=MAX_EXPIRES, help="Seconds until the state is forgotten.")
+    ] = 3600,
     keep: Annotated[bool, typer.Option("--keep", help="Refresh until Ctrl-C, then remove the state.")] = False,
     server: ServerOption = "127.0.0.1:5060",
     transport: TransportOption = "udp",
@@ -40,24 +44,21 @@ def publish(
     check_uri(presentity, "presentity")
     if activity is not None and activity not in ACTIVITIES:
         fail(f"--activity: {activity!r} is none of {', '.join(ACTIVITIES)}", 2)
-    document = write(presentity, status=status, note=note, activity=activity, tuple_id="t" + secrets.token_hex(4))
-    agent = open_agent(server, transport, user, password)
     try:
+        document = write(presentity, status=status, note=note, activity=activity, tuple_id=f"t{secrets.token_hex(4)}")
+    except ValueError:
+        fail(f"--note: {note!r} holds what XML cannot carry", 2)
+    agent = open_agent(server, transport, user, password)
+    with told(presentity):
         asyncio.run(_publish(agent, presentity, document, expires, keep=keep, as_json=as_json))
-    except RefusedError as error:
-        fail(f"{presentity}: the server answered {error}")
-    except NoAnswerError as error:
-        fail(f"{presentity}: {error}")
 
 
 async def _publish(
     agent: UserAgent, presentity: str, document: bytes, expires: int, *, keep: bool, as_json: bool
 ) -> None:
     stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
     if keep:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, stop.set)
+        stop_at_signals(stop)
     async with agent:
         publisher = Publisher(agent, presentity)
         await publisher.publish(document, expires)

@@ -3,21 +3,25 @@
 import asyncio
 import contextlib
 import json
-import signal
+import os
+import sys
 from datetime import datetime
 from typing import Annotated
 
 import typer
 
 from vedette_cli.commands.sip_options import (
+    MAX_EXPIRES,
+    PATIENCE,
     JsonOption,
     PasswordOption,
     ServerOption,
     TransportOption,
     UserOption,
     check_uri,
-    fail,
     open_agent,
+    stop_at_signals,
+    told,
 )
 from vedette_cli.user_agent.agent import NoAnswerError, UserAgent
 from vedette_cli.user_agent.presence_document import DocumentError, Summary, summarize
@@ -32,7 +36,7 @@ LAST_NOTIFY_PATIENCE = 2.0
 def watch(
     presentity: Annotated[str, typer.Argument(help="Whose state to watch, like sip:alice@example.com.")],
     watcher: Annotated[str, typer.Option("--as", help="Who watches, like sip:bob@example.com.")],
-    expires: Annotated[int, typer.Option(min=1, help="Seconds between refreshes.")] = 600,
+    expires: Annotated[int, typer.Option(min=1, max=MAX_EXPIRES, help="Seconds between refreshes.")] = 600,
     fetch: Annotated[bool, typer.Option("--fetch", help="Print the state once and end.")] = False,
     server: ServerOption = "127.0.0.1:5060",
     transport: TransportOption = "udp",
@@ -44,12 +48,8 @@ def watch(
     check_uri(presentity, "presentity")
     check_uri(watcher, "--as")
     agent = open_agent(server, transport, user, password)
-    try:
+    with told(presentity):
         asyncio.run(_Watch(agent, presentity, watcher, as_json=as_json).run(0 if fetch else expires))
-    except RefusedError as error:
-        fail(f"{presentity}: the server answered {error}")
-    except NoAnswerError as error:
-        fail(f"{presentity}: {error}")
 
 
 class _Watch:
@@ -60,20 +60,18 @@ class _Watch:
         self._as_json = as_json
         self._stop = asyncio.Event()
         self._over = asyncio.Event()
-        self._reason: str | None = None
+        self._last: Notification | None = None
 
     async def run(self, expires: int) -> None:
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, self._stop.set)
+        stop_at_signals(self._stop)
         async with self._agent:
             while not self._stop.is_set():
                 self._over.clear()
                 subscription = Watcher(self._agent, self._presentity, self._watcher, self._notified)
                 await subscription.subscribe(expires)
                 if expires == 0:
-                    await self._wait(LAST_NOTIFY_PATIENCE)
-                    if not self._over.is_set():
+                    await self._wait(PATIENCE)
+                    if not (self._over.is_set() or self._stop.is_set()):
                         raise NoAnswerError("no NOTIFY came")
                     return
                 await self._keep(subscription, expires)
@@ -92,9 +90,7 @@ class _Watch:
                             await self._over.wait()
                 return
             if self._over.is_set():
-                if self._reason not in RESUBSCRIBE:
-                    raise NoAnswerError(f"the subscription was ended: {self._reason}")
-                await asyncio.sleep(1)
+                await self._wait_to_try_again()
                 return
             try:
                 await subscription.subscribe(expires)
@@ -102,6 +98,14 @@ class _Watch:
                 if error.response.status != 481:
                     raise
                 return
+
+    async def _wait_to_try_again(self) -> None:
+        """As long as the server has asked for; NoAnswerError where it wants no new subscription."""
+        reason, pause = (None, None) if self._last is None else (self._last.reason, self._last.retry_after)
+        if reason not in RESUBSCRIBE:
+            raise NoAnswerError(f"the server has ended the subscription ({reason or 'no reason given'})")
+        self._over.clear()
+        await self._wait(max(1, pause or 0))
 
     async def _wait(self, seconds: float) -> None:
         """Return when Ctrl-C came, the subscription ended, or the time is over."""
@@ -115,19 +119,21 @@ class _Watch:
         if notification.body:
             with contextlib.suppress(DocumentError):
                 summary = summarize(notification.body)
-        if self._as_json:
-            self._say_json(notification, summary)
-        else:
-            self._say(notification, summary)
+        try:
+            (self._say_json if self._as_json else self._say)(notification, summary)
+        except BrokenPipeError:
+            # nobody reads any more: end as at Ctrl-C; Python itself writes to stdout once more at its end
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            self._stop.set()
         if notification.state == "terminated":
-            self._reason = notification.reason
+            self._last = notification
             self._over.set()
 
     def _say(self, notification: Notification, summary: Summary | None) -> None:
         words = ["no state" if summary is None else summary.status]
         if summary is not None:
             words += summary.activities
-            words += [f'"{note}"' for note in summary.notes]
+            words += [f'"{" ".join(note.split())}"' for note in summary.notes]
         if notification.state != "active":
             words.append(f"({notification.state}{', ' + notification.reason if notification.reason else ''})")
         typer.echo(f"{datetime.now().astimezone():%H:%M:%S} {self._presentity} {'  '.join(words)}")

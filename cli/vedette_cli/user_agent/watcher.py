@@ -22,6 +22,7 @@ class Notification:
     """`active`, `pending` or `terminated`."""
     expires: int | None
     reason: str | None
+    retry_after: int | None
     content_type: str | None
     body: bytes
 
@@ -118,12 +119,13 @@ def read_notification(request: Request) -> Notification:
     """What the NOTIFY says; SipError where Subscription-State is missing or malformed."""
     state, _, rest = request.headers.required("subscription-state").partition(";")
     parameters = parse_parameters(f";{rest}" if rest else "", "Subscription-State")
-    expires = parameters.get("expires")
+    expires, retry_after = (parameters.get(name) for name in ("expires", "retry-after"))
     return Notification(
         cseq=request.cseq[0],
         state=state.strip().lower(),
         expires=None if expires is None else parse_delta_seconds(expires, "Subscription-State"),
         reason=parameters.get("reason"),
+        retry_after=None if retry_after is None else parse_delta_seconds(retry_after, "Subscription-State"),
         content_type=request.headers.get("content-type"),
         body=request.body,
     )
