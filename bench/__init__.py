@@ -1,0 +1,1 @@
+"""Vedette beside Kamailio: the same load, on the same machine, over the same Postgres, one after the other."""
