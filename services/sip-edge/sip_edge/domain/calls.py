@@ -3,6 +3,7 @@
 from vedette.rpc.contract import Call, PublishCall, Reply, SubscribeCall
 from vedette.sip.address import without_tag
 from vedette.sip.flow import Flow
+from vedette.sip.grammar import split_list
 from vedette.sip.message import Request
 from vedette.sip.writer import Header, write_response
 
@@ -40,7 +41,7 @@ def read_call(request: Request, flow: Flow, *, local_address: str, edge_instance
         expires=headers.single("expires"),
         accept=headers.rows.get("accept"),
         contacts=headers.all("contact"),
-        record_route=headers.all("record-route"),
+        record_route=[value for row in headers.all("record-route") for value in split_list(row)],
         content_type=headers.get("content-type"),
         content_disposition=headers.get("content-disposition"),
         body=request.body,
