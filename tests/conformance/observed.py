@@ -1,6 +1,7 @@
 """What the tests look at besides the wire: the REST API of the set, and the inside of a presence document."""
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 from xml.etree import ElementTree as ET
 
@@ -25,6 +26,11 @@ def tuples(document: bytes) -> dict[str, str]:
 def notes(document: bytes) -> list[str]:
     """The notes of a presence document, in order."""
     return [note.text or "" for note in ET.fromstring(document).iter(f"{PIDF}note")]
+
+
+def saying(note: str) -> Callable[[Message], bool]:
+    """Whether a NOTIFY has this note and no other."""
+    return lambda notify: notes(notify.body) == [note]
 
 
 async def publications(running: RunningSet, uri: str) -> list[dict[str, Any]]:
