@@ -56,6 +56,7 @@ class CoreCalls:
         self._batcher: Batcher[_Pending] = Batcher(max_batch=max_batch, max_in_flight=1, max_queue=max_queue)
         self._running: set[asyncio.Task[None]] = set()
         self._scheduled = False
+        self._parked = 0
         self._encode = msgspec.msgpack.Encoder().encode
         self._decode = msgspec.msgpack.Decoder(ReplyBatch).decode
 
@@ -84,7 +85,9 @@ class CoreCalls:
 
     def _start(self) -> None:
         self._scheduled = False
-        self._batcher.max_in_flight = max(1, BATCHES_PER_REPLICA * len(self._peers.ready()))
+        # Batches that wait for a replica, or for one that does not work, hold up nobody.
+        stuck = sum(peer.in_flight for peer in self._peers.known() if not peer.ready)
+        self._batcher.max_in_flight = max(1, BATCHES_PER_REPLICA * len(self._peers.ready())) + stuck + self._parked
         while batch := self._batcher.take():
             self._spawn([pending for _, pending in batch])
 
@@ -110,7 +113,7 @@ class CoreCalls:
             peer = self._peers.choose(tried) or self._peers.choose()
             if peer is None:
                 tried.clear()
-                await asyncio.sleep(PAUSE)
+                await self._wait_for_replica()
                 continue
             body = self._encode(RequestBatch([pending.call for pending in batch]))
             try:
@@ -134,6 +137,15 @@ class CoreCalls:
             batch = self._deal(batch, replies)
             if batch:
                 await asyncio.sleep(PAUSE)
+
+    async def _wait_for_replica(self) -> None:
+        """Pause; what comes meanwhile waits for itself, and is refused in its own time."""
+        self._parked += 1
+        self._start()
+        try:
+            await asyncio.sleep(PAUSE)
+        finally:
+            self._parked -= 1
 
     def _deal(self, batch: list[_Pending], replies: list[Reply]) -> list[_Pending]:
         """Hand out the replies; the calls that nobody knows the outcome of yet are left."""
