@@ -31,8 +31,8 @@ def choose_destination(routed: RoutedRequest, flow: Flow, *, flow_is_open: bool)
     """Where to send a request of a dialog whose last SUBSCRIBE came over `flow`.
 
     A stream's own connection first, while it is open: behind NAT there is no other way. Else the next hop of the
-    route set or Contact; but a Contact with an address that cannot be reached from here (private, while the request
-    came from elsewhere) or without one (`.invalid`, RFC 7118) is answered where the request came from.
+    route set or Contact; but a Contact with an address that cannot be reached from here (private or loopback, while
+    the request came from elsewhere) or without one (`.invalid`, RFC 7118) is answered where the request came from.
     """
     if flow.reliable and flow_is_open:
         return Destination(flow.transport, flow.host, flow.port, flow.connection)
@@ -55,6 +55,8 @@ def _is_behind_nat(contact_host: str, source_host: str) -> bool:
     contact, source = _address(contact_host), _address(source_host)
     if contact is None or source is None or contact == source:
         return False
+    if contact.is_loopback:
+        return not source.is_loopback
     return contact.is_private and not source.is_private
 
 
