@@ -33,7 +33,11 @@ class ServiceSettings(BaseSettings):
 
     rpc_host: str = Field("127.0.0.1", description="Address the RPC server listens on.")
     rpc_port: Port = Field(0, description="Port of the RPC server; 0: any free one.")
-    rpc_address: str = Field("", description="host:port that other services reach it by; empty: as it listens.")
+    rpc_address: str = Field(
+        "",
+        description="host:port that other services reach it by; empty: as it listens, "
+        "or on all addresses the one of the host's name.",
+    )
     rpc_token_file: Path = Field(
         Path("/var/lib/vedette/secrets/rpc_token"), description="File with the token the services share."
     )

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import ipaddress
 import socket
 from collections.abc import Callable
 from typing import TypeVar
@@ -40,8 +41,32 @@ def open_listener(host: str, port: int) -> socket.socket:
 
 
 def rpc_address(settings: ServiceSettings, listener: socket.socket) -> str:
-    """Where others reach the RPC server."""
-    return settings.rpc_address or f"{settings.rpc_host}:{listener.getsockname()[1]}"
+    """host:port that others reach the RPC server by; StartError where that cannot be told.
+
+    A server that listens on all addresses, as in a container, is reached by the one that its host's name stands for.
+    """
+    if settings.rpc_address:
+        return settings.rpc_address
+    host, port = listener.getsockname()[:2]
+    if ipaddress.ip_address(host).is_unspecified:
+        host = _address_of_this_host(listener.family)
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _address_of_this_host(family: socket.AddressFamily) -> str:
+    name = socket.gethostname()
+    try:
+        host = str(socket.getaddrinfo(name, None, family, socket.SOCK_STREAM)[0][4][0])
+    except OSError as error:
+        found = f"has no address ({error.strerror})"
+    else:
+        if not ipaddress.ip_address(host).is_loopback:
+            return host
+        found = f"stands for {host}, which others do not reach"
+    raise StartError(
+        f"VEDETTE_RPC_ADDRESS: has to be set where the RPC server listens on all addresses and the name of the host "
+        f"does not tell one: {name} {found}"
+    )
 
 
 async def wait_for_schema(database: Database) -> None:
