@@ -73,9 +73,9 @@ def _index(lines: list[str], headers: Headers) -> SipError | None:
     defect: SipError | None = None
     rows = headers.rows
     if len(lines) > MAX_HEADERS + 1:
-        return SipError("Too many headers")
+        defect = SipError("Too many headers")  # the first of them tell where the answer goes
     last: list[str] | None = None
-    for line in lines[1:]:
+    for line in lines[1 : MAX_HEADERS + 1]:
         if line[:1] in (" ", "\t"):
             if last is None:
                 defect = defect or SipError("Folded line without a header")
