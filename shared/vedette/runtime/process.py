@@ -5,6 +5,7 @@ import contextlib
 import gc
 import json
 import os
+import resource
 import secrets
 import signal
 import socket
@@ -109,9 +110,17 @@ def run_service(serve: Callable[[asyncio.Event], Awaitable[None]]) -> None:
         gc.set_threshold(50_000, 20, 100)
         await serve(stop)
 
+    _allow_all_files()
     try:
         uvloop.run(main())
     except StartError as error:
         sys.stderr.write(f"{error}\n")
         sys.exit(1)
     sys.exit(0)
+
+
+def _allow_all_files() -> None:
+    """Have as many sockets as the system lets us: the usual soft limit, 1024, is for programs that use select()."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
