@@ -5,7 +5,6 @@ import resource
 import subprocess
 import sys
 
-from vedette.runtime.process import run_service
 
 SOFT = 100
 
@@ -19,7 +18,7 @@ def test_a_service_raises_its_soft_limit_of_files_to_the_hard_one() -> None:
     assert most != SOFT
     program = (
         f"import resource; resource.setrlimit(resource.RLIMIT_NOFILE, ({SOFT}, {most}))\n"
-        f"from {__name__} import run_service, say_limit; run_service(say_limit)"
+        f"from {__name__} import say_limit; from vedette.runtime.process import run_service; run_service(say_limit)"
     )
     ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=30, check=False)
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, f"({most}, {most})\n", "")
