@@ -5,7 +5,6 @@ import resource
 import subprocess
 import sys
 
-
 SOFT = 100
 
 
