@@ -29,10 +29,23 @@ _TUPLE = f"{{{PIDF}}}tuple"
 _STATUS = f"{{{PIDF}}}status"
 _BASIC = f"{{{PIDF}}}basic"
 _NOTE = f"{{{PIDF}}}note"
-_RANKS = {_STATUS: 0, f"{{{PIDF}}}contact": 2, _NOTE: 3, f"{{{PIDF}}}timestamp": 4}
+_PERSON = f"{{{DATA_MODEL}}}person"
+_DEVICE = f"{{{DATA_MODEL}}}device"
+_NEED_ID = frozenset({_TUPLE, _PERSON, _DEVICE})
+_DATA_MODEL_RANKS = {
+    f"{{{DATA_MODEL}}}{name}": rank for name, rank in (("deviceID", 2), ("note", 3), ("timestamp", 4))
+}
+_RANKS = {
+    _TUPLE: {_STATUS: 0, f"{{{PIDF}}}contact": 2, _NOTE: 3, f"{{{PIDF}}}timestamp": 4},
+    _STATUS: {_BASIC: 0},
+    _PERSON: _DATA_MODEL_RANKS,
+    _DEVICE: _DATA_MODEL_RANKS,
+}
+"""Places of children by their parent; every other element is an extension and has place 1."""
 _SCOPED = frozenset({PIDF, DATA_MODEL, RPID, CIPID})
 _DECLARATION = b'<?xml version="1.0" encoding="UTF-8"?>\n'
-_NOT_IN_NAMES = re.compile(r"[^\w.\-]")
+_NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9_.\-]")
+_MAX_PREFIXES = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,20 +93,21 @@ def compose(entity: str, documents: Sequence[PublishedDocument]) -> bytes:
         return neutral(entity)
     read.sort(key=lambda item: not _is_open(item[0]))
     root = _root(entity, [published for published, _ in read])
-    seen: set[str] = set()
+    seen: dict[str, int] = {}
     tuples: list[etree._Element] = []
     notes: list[etree._Element] = []
     others: list[etree._Element] = []
     for published, scope in read:
+        tangled = _is_tangled(published, root.nsmap)
         for child in published.iterchildren(tag=etree.Element):
-            _scope_ids(child, scope, seen)
-            if child.tag == _TUPLE:
-                _order_tuple(child)
-                tuples.append(child)
-            elif child.tag == _NOTE:
-                notes.append(child)
-            elif _namespace(child) != PIDF:
-                others.append(child)
+            kind = tuples if child.tag == _TUPLE else notes if child.tag == _NOTE else others
+            if kind is others and _namespace(child) in {"", PIDF}:
+                continue
+            element = _copy(child, root) if tangled else child
+            _scope_ids(element, scope, seen)
+            if element.tag in _RANKS:
+                _put_in_order(element)
+            kind.append(element)
     for child in (*tuples, *notes, *others):
         root.append(child)
     return _DECLARATION + etree.tostring(root, encoding="UTF-8")
@@ -101,10 +115,13 @@ def compose(entity: str, documents: Sequence[PublishedDocument]) -> bytes:
 
 def _root(entity: str, published: Sequence[etree._Element]) -> etree._Element:
     prefixes: dict[str | None, str] = {None: PIDF, "dm": DATA_MODEL, "rpid": RPID}
+    uris = set(prefixes.values())
     for element in published:
         for prefix, uri in element.nsmap.items():
-            if prefix is not None and prefix not in prefixes and uri not in prefixes.values():
-                prefixes[prefix] = uri
+            if prefix is None or prefix in prefixes or uri in uris or len(prefixes) >= _MAX_PREFIXES:
+                continue
+            prefixes[prefix] = uri
+            uris.add(uri)
     # lxml takes None for the default namespace; its stubs do not know
     return etree.Element(_PRESENCE, {"entity": entity}, nsmap=cast("dict[str, str]", prefixes))
 
@@ -117,32 +134,68 @@ def _namespace(element: etree._Element) -> str:
     return etree.QName(element).namespace or ""
 
 
-def _scope_ids(element: etree._Element, scope: str, seen: set[str]) -> None:
-    """Make every id of the element unique in the composed document, the same in each composition."""
+def _is_tangled(published: etree._Element, prefixes: dict[str | None, str]) -> bool:
+    """Whether its declarations shadow one another or ours, which lxml does not see when it moves elements."""
+    return len(prefixes) >= _MAX_PREFIXES or any(
+        not uri or (prefix and (uri == PIDF or prefixes.get(prefix, uri) != uri))
+        for _, (prefix, uri) in etree.iterwalk(published, events=("start-ns",))
+    )
+
+
+def _copy(published: etree._Element, parent: etree._Element) -> etree._Element:
+    """The element written anew below `parent`, each name with the prefix that means its namespace there.
+
+    Comments are left out, and elements of no namespace: the schema has no place for them, and below a default
+    namespace they would be taken for PIDF's own.
+    """
+    nsmap = {published.prefix: _namespace(published)} if published.prefix else None
+    copy = etree.SubElement(
+        parent, published.tag, {str(name): str(value) for name, value in published.attrib.items()}, nsmap
+    )
+    copy.text = published.text
+    last: etree._Element | None = None
+    for node in published:
+        tag: object = node.tag
+        if isinstance(tag, str) and _namespace(node):
+            last = _copy(node, copy)
+            last.tail = node.tail
+        elif node.tail and last is not None:
+            last.tail = (last.tail or "") + node.tail
+        elif node.tail:
+            copy.text = (copy.text or "") + node.tail
+    return copy
+
+
+def _scope_ids(element: etree._Element, scope: str, seen: dict[str, int]) -> None:
+    """Make every id of the element unique in the composed document, the same in each composition.
+
+    `seen` has the ids given out, each with the number of its last repetition.
+    """
     for node in element.iter(etree.Element):
-        is_tuple = node.tag == _TUPLE
         published = node.get("id")
-        if (published is None and not is_tuple) or _namespace(node) not in _SCOPED:
+        if (published is None and node.tag not in _NEED_ID) or _namespace(node) not in _SCOPED:
             continue
         name = _NOT_IN_NAMES.sub("_", published or "t")
         if not (name[0].isalpha() or name[0] == "_"):
             name = f"t{name}"
-        scoped = f"{name}.{scope}"
-        repeated = 1
+        scoped = wanted = f"{name}.{scope}"
         while scoped in seen:
-            repeated += 1
-            scoped = f"{name}.{scope}.{repeated}"
-        seen.add(scoped)
+            seen[wanted] += 1
+            scoped = f"{wanted}.{seen[wanted]}"
+        seen[scoped] = 1
         node.set("id", scoped)
 
 
-def _order_tuple(element: etree._Element) -> None:
-    """Children in the order of RFC 3863 section 4.4: status, extensions, contact, note, timestamp."""
+def _put_in_order(element: etree._Element) -> None:
+    """Children in the order of the schemas (RFC 3863 section 4.4, RFC 4479 section 5), a status in every tuple."""
+    ranks = _RANKS[str(element.tag)]
     children = list(element.iterchildren(tag=etree.Element))
-    if not any(child.tag == _STATUS for child in children):
-        children.insert(0, etree.Element(_STATUS))
-    ranks = [_RANKS.get(str(child.tag), 1) for child in children]
-    if ranks == sorted(ranks) and len(children) == len(element):
-        return
-    for child in sorted(children, key=lambda child: _RANKS.get(str(child.tag), 1)):
-        element.append(child)
+    if element.tag == _TUPLE and not any(child.tag == _STATUS for child in children):
+        children.append(etree.SubElement(element, _STATUS))
+    for child in children:
+        if child.tag == _STATUS:
+            _put_in_order(child)
+    ordered = sorted(children, key=lambda child: ranks.get(str(child.tag), 1))
+    if ordered != children:
+        for child in ordered:
+            element.append(child)

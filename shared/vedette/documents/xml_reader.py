@@ -1,4 +1,4 @@
-"""Reading XML from strangers: no DTD, no entities, no network, bounded depth and size."""
+"""Reading XML from strangers: no DTD, no entities, no network, bounded depth, size and namespaces."""
 
 import re
 
@@ -6,6 +6,8 @@ from lxml import etree
 
 MAX_DEPTH = 64
 MAX_ELEMENTS = 20_000
+MAX_NAMESPACES = 200
+"""Different declarations; the time to move elements between documents grows with their square."""
 
 _DOCTYPE = re.compile(rb"<!\s*(?:DOCTYPE|ENTITY)", re.IGNORECASE)
 
@@ -18,7 +20,7 @@ def read_document(body: bytes) -> etree._Element:
     """The root element of a document.
 
     Raises DocumentError where it is not well-formed, has a document type declaration, is nested deeper than
-    MAX_DEPTH or has more than MAX_ELEMENTS elements.
+    MAX_DEPTH, has more than MAX_ELEMENTS elements or declares more than MAX_NAMESPACES namespaces.
     """
     if _DOCTYPE.search(body):
         raise DocumentError("document type declarations are not accepted")
@@ -41,7 +43,13 @@ def read_document(body: bytes) -> etree._Element:
 def _limit(root: etree._Element) -> None:
     count = 0
     depth = 0
-    for event, _ in etree.iterwalk(root, events=("start", "end")):
+    declared: set[object] = set()
+    for event, what in etree.iterwalk(root, events=("start", "end", "start-ns")):
+        if event == "start-ns":
+            declared.add(what)
+            if len(declared) > MAX_NAMESPACES:
+                raise DocumentError(f"more than {MAX_NAMESPACES} namespaces")
+            continue
         depth += 1 if event == "start" else -1
         count += event == "start"
         if depth > MAX_DEPTH:

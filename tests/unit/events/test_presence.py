@@ -1,0 +1,66 @@
+"""The event package `presence` and the table of packages (rows PRS-01, PRS-02, PRS-04, PUB-29, UAS-19, CMP-10)."""
+
+from itertools import permutations
+
+import pytest
+
+from vedette.documents import pidf
+from vedette.events.package import Publication
+from vedette.events.presence import PRESENCE
+from vedette.events.registry import ALLOW_EVENTS, PACKAGES
+
+ALICE = "sip:alice@example.com"
+BODY = (
+    f'<presence xmlns="{pidf.PIDF}" entity="x"><tuple id="t"><status><basic>{{}}</basic></status></tuple></presence>'
+)
+
+
+def publication(number: int, basic: str = "open") -> Publication:
+    return Publication(bytes([number]) * 16, "application/pidf+xml", BODY.format(basic).encode())
+
+
+def test_prs_01_prs_02_and_prs_04_the_package_says_what_rfc_3856_says() -> None:
+    assert PRESENCE.name == "presence"
+    assert PRESENCE.notify_types == PRESENCE.publish_types == ("application/pidf+xml",)
+    assert PRESENCE.default_expires == 3600
+
+
+def test_every_package_stands_in_the_table_under_its_name() -> None:
+    assert PACKAGES["presence"] is PRESENCE
+    assert {name: package.name for name, package in PACKAGES.items()} == {name: name for name in PACKAGES}
+
+
+def test_uas_19_allow_events_names_every_package_but_the_templates() -> None:
+    named = ALLOW_EVENTS.split(", ")
+    assert named == sorted(name for name in PACKAGES if not name.endswith(".winfo"))
+    assert "presence" in named
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        (BODY.format("open").encode(), None),
+        (b"<presence/>", "PIDF: the root element is not presence"),
+        (b"", "PIDF: not well-formed XML at line 1, column 1"),
+    ],
+)
+def test_pub_32_bodies_are_checked_as_pidf(body: bytes, reason: str | None) -> None:
+    assert PRESENCE.check("application/pidf+xml", body) == reason
+
+
+def test_cmp_04_without_publications_it_composes_the_neutral_document() -> None:
+    assert PRESENCE.compose(ALICE, [], "application/pidf+xml") == pidf.neutral(ALICE)
+
+
+def test_pub_29_the_scope_of_ids_is_the_publications_own_and_never_changes() -> None:
+    both = PRESENCE.compose(ALICE, [publication(0xAB), publication(0xCD)], "application/pidf+xml")
+    assert b'id="t.ababab"' in both
+    assert b'id="t.cdcdcd"' in both
+    assert b'id="t.ababab"' in PRESENCE.compose(ALICE, [publication(0xAB, "closed")], "application/pidf+xml")
+
+
+def test_cmp_10_the_order_of_what_is_given_is_the_order_of_what_is_sent_among_equals() -> None:
+    for order in permutations([1, 2, 3]):
+        document = PRESENCE.compose(ALICE, [publication(number) for number in order], "application/pidf+xml")
+        places = [document.index(b'id="t.%02x' % number) for number in order]
+        assert places == sorted(places)
