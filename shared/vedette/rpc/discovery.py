@@ -4,16 +4,20 @@ import asyncio
 import socket
 from pathlib import Path
 
+LOOKUP_TIMEOUT = 2.0
+
 
 class Discovery:
     """The addresses behind a specification.
 
     The specification is a comma-separated list of `host:port` (each host resolved to all its addresses, so that one
     DNS name stands for all replicas) and `@/path` (a file with one `host:port` in each line, read anew each time).
+    While a name cannot be looked up it stands for what it stood for before: replicas that work outlive a name server.
     """
 
     def __init__(self, specification: str) -> None:
         self._parts = [part.strip() for part in specification.split(",") if part.strip()]
+        self._resolved: dict[str, set[str]] = {}
 
     async def addresses(self) -> set[str]:
         """Every address now; those that cannot be found out are left out."""
@@ -22,7 +26,10 @@ class Discovery:
             if part.startswith("@"):
                 found |= _read(Path(part[1:]))
             else:
-                found |= await _resolve(part)
+                resolved = await _resolve(part)
+                if resolved is not None:
+                    self._resolved[part] = resolved
+                found |= self._resolved.get(part, set())
         return found
 
 
@@ -33,11 +40,13 @@ def _read(path: Path) -> set[str]:
         return set()
 
 
-async def _resolve(address: str) -> set[str]:
+async def _resolve(address: str) -> set[str] | None:
+    """The addresses of a `host:port`; None where they cannot be found out now."""
     host, _, port = address.rpartition(":")
     loop = asyncio.get_running_loop()
     try:
-        infos = await loop.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_STREAM)
+        async with asyncio.timeout(LOOKUP_TIMEOUT):
+            infos = await loop.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_STREAM)
     except (OSError, ValueError):
-        return set()
+        return None
     return {f"[{info[4][0]}]:{port}" if info[0] == socket.AF_INET6 else f"{info[4][0]}:{port}" for info in infos}
