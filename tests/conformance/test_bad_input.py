@@ -4,12 +4,12 @@ import asyncio
 import contextlib
 import re
 import socket
-from collections.abc import AsyncIterator
 
 import pytest
 
 from tests.conformance.observed import publications, subscriptions
 from tests.conformance.rewriting import with_row, with_uri, with_value, without
+from tests.conformance.stream import stream_to
 from tests.phone import MakePhone, Message, Phone, pidf, token
 from tests.running_set import RunningSet
 from tests.vectors import Vector, needs_vectors, vectors
@@ -232,45 +232,6 @@ async def test_sec_07_long_and_many_fields_are_bounded(running_set: RunningSet, 
 
 
 # streams
-
-
-class Stream:
-    """A TCP connection, octet by octet."""
-
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.reader = reader
-        self.writer = writer
-
-    async def message(self) -> Message:
-        """The next message."""
-        async with asyncio.timeout(15):
-            head = await self.reader.readuntil(b"\r\n\r\n")
-            length = int(Message.read(head)["content-length"])
-            return Message.read(head + await self.reader.readexactly(length))
-
-    async def octets(self, count: int) -> bytes:
-        """So many octets."""
-        return await asyncio.wait_for(self.reader.readexactly(count), 15)
-
-    async def until_closed(self) -> bytes:
-        """What comes until the other side closes, which it may do with octets of ours unread."""
-        came = b""
-        with contextlib.suppress(ConnectionResetError):
-            async with asyncio.timeout(15):
-                while octets := await self.reader.read(65536):
-                    came += octets
-        return came
-
-
-@contextlib.asynccontextmanager
-async def stream_to(running: RunningSet) -> AsyncIterator[Stream]:
-    reader, writer = await asyncio.open_connection(*running.sip)
-    try:
-        yield Stream(reader, writer)
-    finally:
-        writer.close()
-        with contextlib.suppress(OSError):
-            await writer.wait_closed()
 
 
 async def test_trn_11_out_03_a_double_crlf_is_answered_by_a_crlf_at_once(running_set: RunningSet) -> None:
