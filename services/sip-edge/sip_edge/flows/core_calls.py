@@ -113,7 +113,7 @@ class CoreCalls:
             peer = self._peers.choose(tried) or self._peers.choose()
             if peer is None:
                 tried.clear()
-                await self._wait_for_replica()
+                await self._pause()
                 continue
             body = self._encode(RequestBatch([pending.call for pending in batch]))
             try:
@@ -132,14 +132,14 @@ class CoreCalls:
                     middle = len(batch) // 2
                     await asyncio.gather(self._settle(batch[:middle]), self._settle(batch[middle:]))
                     return
-                await asyncio.sleep(PAUSE)
+                await self._pause()
                 continue
             batch = self._deal(batch, replies)
             if batch:
-                await asyncio.sleep(PAUSE)
+                await self._pause()
 
-    async def _wait_for_replica(self) -> None:
-        """Pause; what comes meanwhile waits for itself, and is refused in its own time."""
+    async def _pause(self) -> None:
+        """Wait before asking again; what comes meanwhile is sent for itself, and refused in its own time."""
         self._parked += 1
         self._start()
         try:
@@ -153,6 +153,9 @@ class CoreCalls:
         for pending, reply in zip(batch, replies, strict=True):
             if reply.status == UNKNOWN:
                 pending.undecided = True
+                left.append(pending)
+            elif reply.status == 503 and pending.undecided:
+                # This call had no effect; the one before it, whose outcome nobody knows, may have had one.
                 left.append(pending)
             else:
                 self._finish(pending, reply)

@@ -1,0 +1,478 @@
+"""Servers and processes that stop, hang and die under a small load: what clients saw is held to the invariants."""
+
+import asyncio
+import contextlib
+import os
+import signal
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import aiohttp
+import asyncpg
+import pytest
+import pytest_asyncio
+import redis.asyncio
+
+from tests.folders import open_folder
+from tests.phone import opened, pidf, token
+from tests.running_set import RunningSet, start
+from tests.system.history import disturbances, violations
+from tests.system.load import Load, loaded
+from tests.wait import until, until_true
+from vedette.identity import presentity_hash
+from vedette.store.bell import CHANNEL
+from vedette.store.hash_tables import HashTable, manifest_field
+from vedette.store.redis_link import RedisLink
+from vedette_cli.commands.migrate import make_secret_files
+from vedette_cli.supervisor.embedded_postgres import EmbeddedPostgres
+from vedette_cli.supervisor.embedded_redis import EmbeddedRedis
+from vedette_cli.supervisor.folders import SetupError, open_data_folder
+from vedette_cli.supervisor.unprivileged import choose_user
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+@dataclass(frozen=True)
+class Backend:
+    """A Postgres and a Redis that nobody starts again but the tests."""
+
+    postgres: EmbeddedPostgres
+    redis: EmbeddedRedis
+    url: str
+
+    async def connect(self, database: str = "vedette") -> "asyncpg.Connection[asyncpg.Record]":
+        """A connection that is not the set's."""
+        return await asyncpg.connect(self.url.replace("/vedette?", f"/{database}?", 1))
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def backend() -> AsyncIterator[Backend]:
+    with open_folder("backend") as path:
+        folders, _ = open_data_folder(path)
+        make_secret_files(folders.secrets)
+        user = choose_user()
+        postgres, redis_ = EmbeddedPostgres(folders, user), EmbeddedRedis(folders, user)
+        await postgres.prepare()
+        await postgres.start()
+        await redis_.prepare()
+        await redis_.start()
+        password = (folders.secrets / "database_password").read_text(encoding="ascii").strip()
+        yield Backend(postgres, redis_, postgres.url().replace("vedette@", f"vedette:{password}@", 1))
+        await redis_.stop()
+        await postgres.stop()
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def own_set(backend: Backend) -> AsyncIterator[RunningSet]:
+    """Two of each kind; every test leaves it whole."""
+    arguments = ["--edges", "2", "--cores", "2", "--notifiers", "2"]
+    arguments += ["--database-url", backend.url, "--redis-url", backend.redis.url()]
+    with open_folder("faults") as data:
+        running = await start(data, arguments)
+        try:
+            yield running
+        finally:
+            await running.stop()
+
+
+async def hold_to_the_invariants(load: Load) -> None:
+    """Let the load come to its end; whatever was promised to its clients has been kept."""
+    stored = await load.converges()
+    assert violations(load.history, stored) == []
+
+
+def refusals(load: Load) -> set[tuple[int, str | None]]:
+    """Status and Retry-After of all answers but 200."""
+    return {(r.status, r.retry_after) for r in load.history.responses if r.status != 200}
+
+
+def logged(running: RunningSet, service: str, *events: str) -> int:
+    """How often the processes of a service have logged one of these events."""
+    lines = [line for log in (running.data / "log").glob(f"{service}-*.log") for line in log.read_text().splitlines()]
+    return sum(f'"event": "{event}"' in line for line in lines for event in events)
+
+
+async def pids(running: RunningSet) -> dict[tuple[str, int], int]:
+    """The processes of the set, by service and index."""
+    return {(row["service"], row["index"]): row["pid"] for row in (await running.status())["processes"]}
+
+
+async def instance_of(running: RunningSet, pid: int) -> str:
+    """The instance id of a process."""
+    return next(str(row["instance"]) for row in (await running.get("/api/v1/replicas"))["items"] if row["pid"] == pid)
+
+
+async def all_started_again(running: RunningSet, before: dict[tuple[str, int], int], *killed: int) -> None:
+    """Return when other processes are in the place of the killed ones, and all are ready."""
+
+    async def whole() -> bool:
+        rows = (await running.status())["processes"]
+        return all(row["ready"] and row["pid"] not in (None, *killed) for row in rows)
+
+    await until(whole, "all are there again", deadline=60)
+    after = await pids(running)
+    assert {place for place, pid in before.items() if after[place] != pid} == {
+        place for place, pid in before.items() if pid in killed
+    }
+
+
+@contextlib.contextmanager
+def frozen(*pids: int) -> Iterator[None]:
+    """These processes do nothing for a while."""
+    try:
+        for pid in pids:
+            os.kill(pid, signal.SIGSTOP)
+        yield
+    finally:
+        for pid in pids:
+            os.kill(pid, signal.SIGCONT)
+
+
+async def test_under_the_load_alone_nothing_is_refused_and_nothing_given_up(own_set: RunningSet) -> None:
+    async with loaded(own_set) as load:
+        await load.goes_on(20)
+        await hold_to_the_invariants(load)
+    assert refusals(load) == set()
+    assert disturbances(load.history) == []
+
+
+# Redis
+
+
+async def calls_to_redis(client: redis.asyncio.Redis) -> dict[str, int]:
+    """How often each command was called."""
+    stats = await client.info("commandstats")
+    return {name.removeprefix("cmdstat_"): facts["calls"] for name, facts in stats.items()}
+
+
+async def redis_is_used(backend: Backend, running: RunningSet) -> None:
+    """Return when notifiers hear the bell, cores ring it, and both write and read the tables."""
+    client = redis.asyncio.Redis.from_url(backend.redis.url())
+    link = RedisLink(backend.redis.url())
+    table = HashTable(link, "pres", 9)
+    try:
+        before = await calls_to_redis(client)
+
+        async def used() -> bool:
+            now = await calls_to_redis(client)
+            heard = await client.pubsub_numsub(CHANNEL)
+            return [count for _, count in heard] == [2] and all(
+                now.get(name, 0) > before.get(name, 0) for name in ("publish", "evalsha", "hmget")
+            )
+
+        await until(used, "the bell is rung and heard, the tables are written and read")
+        async with opened(running, token("alice")) as alice:
+
+            async def cached() -> bool:
+                await alice.published(body=pidf(alice.aor, note=token()))
+                view = await running.get(f"/api/v1/presentities/{alice.aor}")
+                entry = (await table.get([(presentity_hash(alice.aor), manifest_field(alice.aor, "presence"))]))[0]
+                return entry is not None and entry[0] == view["version"]
+
+            await until(cached, "the table has the newest version")
+    finally:
+        await client.aclose()
+        await link.close()
+
+
+@pytest.mark.parametrize("fault", [signal.SIGSTOP, signal.SIGKILL], ids=lambda number: number.name)
+async def test_redis_may_vanish_and_is_used_again(
+    own_set: RunningSet, backend: Backend, fault: signal.Signals
+) -> None:
+    server = backend.redis.process
+    assert server is not None
+    before = await pids(own_set)
+    async with loaded(own_set) as load:
+        await redis_is_used(backend, own_set)
+        server.send_signal(fault)
+        await load.goes_on(10)
+        if fault == signal.SIGKILL:
+            await server.wait()
+            await backend.redis.start()
+        else:
+            server.send_signal(signal.SIGCONT)
+        await redis_is_used(backend, own_set)
+        await load.goes_on()
+        await hold_to_the_invariants(load)
+    assert refusals(load) == set()
+    assert disturbances(load.history) == []
+    assert await pids(own_set) == before
+
+
+# Postgres
+
+
+def with_children(process: asyncio.subprocess.Process | None) -> list[int]:
+    """A process and its children."""
+    assert process is not None
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    return [process.pid, *map(int, children)]
+
+
+async def start_postgres(backend: Backend) -> None:
+    """Start it again; backends of the one that was killed may take a moment to end."""
+
+    async def started() -> bool:
+        with contextlib.suppress(SetupError):
+            await backend.postgres.start()
+            return True
+        return False
+
+    await until(started, "Postgres starts again", deadline=60)
+
+
+@pytest.mark.parametrize("fault", [signal.SIGINT, signal.SIGKILL], ids=lambda number: number.name)
+async def test_without_postgres_nothing_is_acknowledged_and_it_goes_on_by_itself(
+    own_set: RunningSet, backend: Backend, fault: signal.Signals
+) -> None:
+    before, buried = await pids(own_set), logged(own_set, "notifier", "notifier is dead")
+    async with loaded(own_set) as load:
+        assert backend.postgres.process is not None
+        backend.postgres.process.send_signal(fault)
+        await backend.postgres.process.wait()
+
+        def stopped() -> bool:
+            # Whoever was refused has been told so; a request that was under way may be kept until it is known.
+            refused = {r.client for r in load.history.responses if r.status == 503}
+            return bool(refused) and all(
+                publisher.line.user in refused or publisher.line.waits_for() > 3 for publisher in load.publishers
+            )
+
+        await until_true(stopped, "every publisher is refused or kept waiting", deadline=30)
+        answered = [r for r in load.history.responses if r.status == 200]
+        async with aiohttp.ClientSession() as session:
+            for path in ("presentities", "presentities/sip:a@example.com", "subscriptions", "replicas"):
+                async with session.get(f"{own_set.api}/api/v1/{path}") as response:
+                    assert response.status == 503
+                    assert response.content_type == "application/problem+json"
+                    assert (await response.json())["status"] == 503
+            async with session.get(f"{own_set.api}/readyz") as response:
+                assert response.status == 503
+                assert "postgres" in (await response.json())["checks"]
+        assert [r for r in load.history.responses if r.status == 200] == answered
+        await start_postgres(backend)
+        await load.goes_on()
+        await hold_to_the_invariants(load)
+    assert refusals(load) == {(503, "2")}
+    assert await pids(own_set) == before
+    assert logged(own_set, "notifier", "notifier is dead") == buried
+
+
+async def test_a_postgres_that_hangs_for_a_moment_costs_no_request(own_set: RunningSet, backend: Backend) -> None:
+    async with loaded(own_set) as load:
+        with frozen(*with_children(backend.postgres.process)):
+            await load.somebody_waits(1, how_many=len(load.publishers))
+        await load.goes_on()
+        await hold_to_the_invariants(load)
+    assert refusals(load) == set()
+    assert disturbances(load.history) == []
+
+
+# processes
+
+
+async def test_a_killed_core_fails_no_request(own_set: RunningSet) -> None:
+    before = await pids(own_set)
+    async with loaded(own_set) as load:
+        first, second = before["core", 0], before["core", 1]
+        os.kill(first, signal.SIGSTOP)
+        await load.somebody_waits(0.3)
+        os.kill(first, signal.SIGKILL)
+        await load.goes_on()
+        await all_started_again(own_set, before, first)
+        os.kill(second, signal.SIGKILL)
+        await load.goes_on()
+        await hold_to_the_invariants(load)
+    assert refusals(load) == set()
+    assert disturbances(load.history) == []
+    await all_started_again(own_set, before, first, second)
+
+
+async def test_a_killed_notifier_leaves_nothing_undone(own_set: RunningSet, backend: Backend) -> None:
+    before = await pids(own_set)
+    instances = {await instance_of(own_set, before["notifier", index]): before["notifier", index] for index in (0, 1)}
+    database = await backend.connect()
+
+    async def victim() -> int | None:
+        """A notifier with NOTIFYs in hand, killed; while no edge takes any, they come to have some."""
+        with frozen(before["edge", 0], before["edge", 1]):
+            for _ in range(20):
+                claimed = await database.fetchval("SELECT max(outstanding_notifier) FROM delivery")
+                if claimed is not None:
+                    os.kill(instances[claimed], signal.SIGKILL)
+                    return instances[claimed]
+        return None
+
+    try:
+        async with loaded(own_set) as load:
+            killed = await until(victim, "a notifier has claimed something")
+            assert killed is not None
+            await load.goes_on()
+            await hold_to_the_invariants(load)
+    finally:
+        await database.close()
+    assert refusals(load) == set()
+    await all_started_again(own_set, before, killed)
+
+
+async def test_a_killed_edge_leaves_its_dialogs_to_the_other_one(own_set: RunningSet, backend: Backend) -> None:
+    before = await pids(own_set)
+    victim = before["edge", 0]
+    instance = await instance_of(own_set, victim)
+    database = await backend.connect()
+    try:
+        async with loaded(own_set) as load:
+            os.kill(victim, signal.SIGSTOP)
+
+            async def in_hand() -> bool:
+                return bool(
+                    await database.fetchval(
+                        "SELECT count(*) FROM delivery WHERE edge_instance = $1 AND outstanding_cseq IS NOT NULL",
+                        instance,
+                    )
+                )
+
+            await until(in_hand, "the edge is to send something")
+            await load.somebody_waits(0.3)
+            os.kill(victim, signal.SIGKILL)
+            await load.goes_on()
+            await hold_to_the_invariants(load)
+        assert refusals(load) == set()
+    finally:
+        await database.close()
+    await all_started_again(own_set, before, victim)
+
+
+async def test_a_dialog_that_is_busy_while_its_edge_is_buried_is_not_forgotten(
+    own_set: RunningSet, backend: Backend
+) -> None:
+    before, gone = await pids(own_set), logged(own_set, "notifier", "edge is gone")
+    async with opened(own_set, token("alice")) as alice, opened(own_set) as bob:
+        bob.answer = lambda _: None
+        await bob.subscribed(alice.aor)
+        page = await own_set.get("/api/v1/subscriptions", presentity=alice.aor)
+        assert [item["notify_outstanding"] for item in page["items"]] == [True]
+        rows = (await own_set.get("/api/v1/replicas"))["items"]
+        victim = next(int(row["pid"]) for row in rows if row["instance"] == page["items"][0]["edge"])
+        async with held(backend, alice.aor):
+            os.kill(victim, signal.SIGKILL)
+            await until_true(
+                lambda: logged(own_set, "notifier", "edge is gone") > gone, "the edge is buried for the first time"
+            )
+        bob.answer = lambda _: 200
+        await bob.notify_where(lambda notify: int(notify["cseq"].split()[0]) > 1)
+    await all_started_again(own_set, before, victim)
+
+
+# what was committed and not answered
+
+
+@contextlib.asynccontextmanager
+async def held(backend: Backend, presentity: str) -> AsyncIterator["asyncpg.Connection[asyncpg.Record]"]:
+    """A connection whose transaction holds the presentity's lock until `ROLLBACK`."""
+    connection = await backend.connect()
+    try:
+        await connection.execute("BEGIN")
+        locked = await connection.fetch(
+            "SELECT FROM presentity_state WHERE presentity_uri = $1 FOR UPDATE", presentity
+        )
+        assert len(locked) == 1
+        yield connection
+    finally:
+        await connection.close()
+
+
+async def cores_that_wait(connection: "asyncpg.Connection[asyncpg.Record]") -> dict[str, int]:
+    """Instances of the cores whose call waits for a lock, with the pid of their backend."""
+    rows = await connection.fetch(
+        "SELECT application_name, pid FROM pg_stat_activity "
+        "WHERE wait_event_type = 'Lock' AND application_name LIKE 'vedette presence-core %'"
+    )
+    return {row["application_name"].split()[-1]: row["pid"] for row in rows}
+
+
+async def one_core_waits(connection: "asyncpg.Connection[asyncpg.Record]", *, but: str = "") -> tuple[str, int]:
+    """Return when a core, not `but`, waits for the lock: its instance and the pid of its backend."""
+
+    async def waiting() -> tuple[str, int] | None:
+        return next(((name, pid) for name, pid in (await cores_that_wait(connection)).items() if name != but), None)
+
+    found = await until(waiting, "a core waits for the lock")
+    assert found is not None
+    return found
+
+
+async def kill_core(running: RunningSet, instance: str) -> int:
+    """Kill the core with that instance id; its pid."""
+    rows = (await running.get("/api/v1/replicas"))["items"]
+    pid = next(int(row["pid"]) for row in rows if row["instance"] == instance)
+    os.kill(pid, signal.SIGKILL)
+    return pid
+
+
+async def test_a_change_that_is_committed_after_its_core_died_is_answered_once_and_rightly(
+    own_set: RunningSet, backend: Backend
+) -> None:
+    before = await pids(own_set)
+    async with opened(own_set, token("alice")) as alice, opened(own_set) as bob:
+        etag = await alice.published(body=pidf(alice.aor, note="first"))
+        await bob.subscribed(alice.aor)
+        async with held(backend, alice.aor) as connection:
+            request = alice.publish(body=pidf(alice.aor, note="second"), if_match=etag)
+            answer = asyncio.create_task(alice.request(request))
+            instance, _ = await one_core_waits(connection)
+            killed = await kill_core(own_set, instance)
+            await one_core_waits(connection, but=instance)
+            await connection.execute("ROLLBACK")
+            response = await answer
+        assert response.status == 200
+        assert response["sip-etag"].partition(".")[2] == "2"
+        view = await own_set.get(f"/api/v1/presentities/{alice.aor}")
+        assert [item["etag"] for item in view["publication_list"]] == [response["sip-etag"]]
+        notify = await bob.notify_where(lambda notify: b"second" in notify.body)
+        assert b"first" not in notify.body
+    await all_started_again(own_set, before, killed)
+
+
+async def test_503_is_never_said_of_what_may_be_stored(own_set: RunningSet, backend: Backend) -> None:
+    """One core dies while Postgres carries out its call; the other one cannot reach Postgres at all."""
+    before = await pids(own_set)
+    admin = await backend.connect("postgres")
+    try:
+        async with opened(own_set, token("alice")) as alice:
+            etag = await alice.published(body=pidf(alice.aor, note="first"))
+            async with held(backend, alice.aor) as connection:
+                request = alice.publish(body=pidf(alice.aor, note="second"), if_match=etag)
+                answer = asyncio.create_task(alice.request(request))
+                instance, _ = await one_core_waits(connection)
+                killed = await kill_core(own_set, instance)
+                other, _ = await one_core_waits(connection, but=instance)
+                refused = logged(own_set, "core", "requests refused", "not ready")
+                await admin.execute("ALTER DATABASE vedette WITH ALLOW_CONNECTIONS false")
+                await admin.fetch(
+                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = $1",
+                    f"vedette presence-core {other}",
+                )
+                await connection.execute("ROLLBACK")
+
+                async def stored() -> bool:
+                    return bool(
+                        await connection.fetchval(
+                            "SELECT count(*) FROM presentity WHERE presentity_uri = $1 AND sequence = 2", alice.aor
+                        )
+                    )
+
+                await until(stored, "the call of the dead core is committed")
+                await until_true(
+                    lambda: answer.done() or logged(own_set, "core", "requests refused", "not ready") > refused,
+                    "the other core has said that it cannot store",
+                )
+                await admin.execute("ALTER DATABASE vedette WITH ALLOW_CONNECTIONS true")
+                response = await answer
+            assert response.status == 200
+            assert response["sip-etag"].partition(".")[2] == "2"
+    finally:
+        await admin.execute("ALTER DATABASE vedette WITH ALLOW_CONNECTIONS true")
+        await admin.close()
+    await all_started_again(own_set, before, killed)
