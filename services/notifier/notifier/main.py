@@ -65,7 +65,14 @@ async def _serve(settings: NotifierSettings, identity: Identity, stop: asyncio.E
     liveness = Liveness(database, identity.instance)
     heartbeat = Heartbeat(identity, database)
     bell = BellListener(link, heard=lambda: delivery.wake())
-    recovery = Recovery(store, liveness, edges, wake=lambda: delivery.wake(), beats=lambda: heartbeat.unbroken)
+    recovery = Recovery(
+        identity.instance,
+        store,
+        liveness,
+        edges,
+        wake=lambda: delivery.wake(),
+        beats=lambda: heartbeat.unbroken,
+    )
     delivery = Delivery(
         store,
         reader,
@@ -73,6 +80,7 @@ async def _serve(settings: NotifierSettings, identity: Identity, stop: asyncio.E
         edges,
         bell_heard=lambda: bell.connected,
         edge_gone=recovery.suspect,
+        claims_lost=recovery.claims_lost,
     )
     expiry = Expiry(
         store,

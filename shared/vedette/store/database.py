@@ -96,7 +96,8 @@ class Database:
             raise StoreUndecidedError(str(error)) from error
         except asyncpg.PostgresError as error:
             raise StoreUnavailableError(f"{type(error).__name__}: {error}") from error
-        except (OSError, TimeoutError, asyncpg.InterfaceError) as error:
+        except (OSError, TimeoutError, asyncpg.InterfaceError, asyncpg.InternalClientError) as error:
+            # InternalClientError: Postgres ended the connection while the call was on its way out
             slot.drop()
             self.available = False
             raise StoreUndecidedError(f"{type(error).__name__}: {error}") from error

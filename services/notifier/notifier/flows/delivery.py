@@ -13,7 +13,7 @@ from notifier.flows.ports import DeliveryStore, StateReading
 from vedette.records import DialogRecord
 from vedette.rpc.client import NotDoneError, OutcomeUnknownError, Peer, Peers
 from vedette.rpc.contract import NOTIFIES, Document, NotifyBatch, NotifyItem, Outcome, Taken
-from vedette.store.database import StoreError
+from vedette.store.database import StoreError, StoreUndecidedError
 
 CLAIM_EVENTS = 500
 CLAIM_DIALOGS = 1000
@@ -41,14 +41,19 @@ class Delivery:
         *,
         bell_heard: Callable[[], bool],
         edge_gone: Callable[[str, str], None],
+        claims_lost: Callable[[], None],
     ) -> None:
-        """`bell_heard`: whether wake-ups can be heard at all; `edge_gone`: told of an edge that took no call."""
+        """`bell_heard`: whether wake-ups can be heard at all; `edge_gone`: told of an edge that took no call.
+
+        `claims_lost`: told when dialogs may be marked as ours and we neither have them nor could give them back.
+        """
         self._store = store
         self._reader = reader
         self._views = views
         self._edges = edges
         self._bell_heard = bell_heard
         self._edge_gone = edge_gone
+        self._claims_lost = claims_lost
         self._woken = asyncio.Event()
         self._slots = asyncio.Semaphore(DISPATCHES)
         self._dispatches: set[asyncio.Task[None]] = set()
@@ -75,6 +80,8 @@ class Delivery:
                     pass
             except StoreError as error:
                 log.warning("cannot claim", reason=str(error))
+                if isinstance(error, StoreUndecidedError):
+                    self._claims_lost()
                 await asyncio.sleep(POLL_WITHOUT_BELL)
 
     async def _step(self) -> bool:
@@ -115,7 +122,6 @@ class Delivery:
             dialogs = await self._reader.dialogs(claims)
             documents = await self._compose(claims, dialogs)
         except StoreError as error:
-            # The marks stay; they are given up by time, or as ours when we are gone.
             log.warning("cannot read what was claimed", claims=len(claims), reason=str(error))
             await self._give_back(claims, EDGE_GONE_PAUSE)
             return
@@ -208,6 +214,7 @@ class Delivery:
             await self._store.apply(outcomes)
         except StoreError as error:
             log.warning("cannot give back notifies", notifies=len(claims), reason=str(error))
+            self._claims_lost()
 
 
 def _view(claim: Claim, dialogs: dict[bytes, DialogRecord]) -> ViewKey | None:

@@ -14,7 +14,9 @@ INTERVAL = 1.0
 GRACE = 1.0
 """A claim of a dead notifier that is younger may have reached its edge, which will report."""
 MARK_SECONDS = 4.0
-"""How long marks of a dead notifier are looked for after its death was seen."""
+"""How long what a dead process or a lost claim has left is looked for: that of a busy presentity comes later."""
+LOST_CLAIM_SECONDS = 5.0
+"""When a claim is surely over whose outcome we do not know: Postgres gives up a statement before."""
 OVERDUE_INTERVAL = 15.0
 EDGE_SILENCE = 3.0
 EDGE_PROBES = 2
@@ -28,6 +30,7 @@ class Recovery:
 
     def __init__(
         self,
+        instance: str,
         store: RecoveryStore,
         liveness: LivenessPort,
         edges: Peers,
@@ -35,10 +38,11 @@ class Recovery:
         wake: Callable[[], None],
         beats: Callable[[], int],
     ) -> None:
-        """`beats`: how many heartbeats in a row of ours reached Postgres.
+        """`instance` is our own; `beats`: how many heartbeats in a row of ours reached Postgres.
 
         After an outage everybody looks dead for a moment, so nobody is buried before a few of them.
         """
+        self._instance = instance
         self._store = store
         self._liveness = liveness
         self._edges = edges
@@ -47,12 +51,18 @@ class Recovery:
         self._dead: dict[str, float] = {}
         self._suspects: dict[str, str] = {}
         self._silent: dict[str, int] = {}
+        self._gone: dict[str, float] = {}
         self._overdue_at = 0.0
+        self._lost_at: float | None = None
 
     def suspect(self, instance: str, address: str) -> None:
         """An edge did not take what was meant for it."""
         if instance:
             self._suspects[instance] = address
+
+    def claims_lost(self) -> None:
+        """Dialogs may be marked as ours that we know nothing of."""
+        self._lost_at = time.monotonic()
 
     async def run(self) -> None:
         """Look for the dead, for ever."""
@@ -61,10 +71,25 @@ class Recovery:
             if self._beats() < 3:
                 continue
             try:
+                await self._give_up_lost_claims()
                 await self._bury_notifiers()
                 await self._bury_edges()
             except StoreError as error:
                 log.warning("cannot recover", reason=str(error))
+
+    async def _give_up_lost_claims(self) -> None:
+        """Give up all our marks that are as old as the claim that was lost; an edge replaces what it still sends."""
+        lost_at = self._lost_at
+        if lost_at is None or time.monotonic() - lost_at < LOST_CLAIM_SECONDS:
+            return
+        cleared = 0
+        while count := await self._store.clear_marks([self._instance], LIMIT, time.monotonic() - lost_at):
+            cleared += count
+        if cleared:
+            log.warning("gave up marks of lost claims", marks=cleared)
+            self._wake()
+        if time.monotonic() - lost_at > LOST_CLAIM_SECONDS + MARK_SECONDS and self._lost_at == lost_at:
+            self._lost_at = None
 
     async def _bury_notifiers(self) -> None:
         now = time.monotonic()
@@ -94,11 +119,13 @@ class Recovery:
             if await self._answers(instance, address):
                 self._suspects.pop(instance)
                 self._silent.pop(instance, None)
+                self._gone.pop(instance, None)
                 continue
             self._silent[instance] = self._silent.get(instance, 0) + 1
             if self._silent[instance] >= EDGE_PROBES and await self._rehome(instance):
                 self._suspects.pop(instance)
                 self._silent.pop(instance)
+                self._gone.pop(instance)
                 await self._liveness.forget(instance)
 
     async def _answers(self, instance: str, address: str) -> bool:
@@ -111,13 +138,15 @@ class Recovery:
             return False
 
     async def _rehome(self, instance: str) -> bool:
-        """Whether the dialogs of the edge are in other hands now."""
+        """Whether the dialogs of the edge are in other hands now, and have been looked for long enough."""
         heir = self._edges.choose()
         if heir is None or heir.hello is None or heir.hello.instance == instance:
             return False
         moved = 0
         while count := await self._store.rehome(instance, heir.hello.instance, heir.hello.address, LIMIT):
             moved += count
-        log.warning("edge is gone", gone=instance, heir=heir.hello.instance, dialogs=moved)
-        self._wake()
-        return True
+        if moved or instance not in self._gone:
+            log.warning("edge is gone", gone=instance, heir=heir.hello.instance, dialogs=moved)
+            self._wake()
+        now = time.monotonic()
+        return now - self._gone.setdefault(instance, now) > MARK_SECONDS
