@@ -1,11 +1,8 @@
 """Which processes belong to a set, told by the kernel and not by the set."""
 
 import os
-import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
-
-import pytest
 
 from tests.phone import token
 from tests.wait import until_true
@@ -54,13 +51,3 @@ def _command_line(entry: Path) -> str:
         return (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
     except OSError:
         return ""
-
-
-def required(program: str) -> str:
-    """The path of a program; without it the test is skipped, or fails where everything has to run (VEDETTE_FULL)."""
-    found = shutil.which(program)
-    if found is not None:
-        return found
-    if os.environ.get("VEDETTE_FULL") == "1":
-        pytest.fail(f"{program} is not installed, and VEDETTE_FULL=1 says that nothing may be skipped")
-    pytest.skip(f"{program} is not installed (Debian has it; .ci/run installs it)")

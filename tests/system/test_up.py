@@ -18,9 +18,10 @@ import pytest_asyncio
 
 from tests.folders import open_folder
 from tests.phone import Message, opened, pidf, token
+from tests.programs import required
 from tests.running_set import VEDETTE, RunningSet, environment, run, start
 from tests.system.exchange import works
-from tests.system.processes import Traces, required
+from tests.system.processes import Traces
 from tests.wait import until
 from vedette.store.migrations import OLDEST_POSTGRES, MigrationError, apply
 
