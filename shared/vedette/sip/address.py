@@ -4,10 +4,10 @@ import re
 from dataclasses import dataclass
 
 from vedette.sip.errors import SipError
-from vedette.sip.grammar import QUOTED_STRING, parse_parameters
+from vedette.sip.grammar import PARAMETER, QUOTED_STRING, parse_parameters
 
 _NAME_ADDR = re.compile(
-    rf"\s*(?P<display>{QUOTED_STRING}|[^<\"]*?)\s*<(?P<uri>[^<>\"]*)>(?P<parameters>.*)", re.DOTALL
+    rf"(?P<display>\s*+{QUOTED_STRING}\s*+|[^<\"]*+)<(?P<uri>[^<>\"]*+)>(?P<parameters>.*+)", re.DOTALL
 )
 
 
@@ -35,22 +35,24 @@ def parse_address(value: str, field: str) -> Address:
         uri = match["uri"]
         if not uri or uri != uri.strip():
             raise SipError(f"Malformed URI in {field}")
-        return Address(match["display"], uri, parse_parameters(match["parameters"], field))
+        return Address(match["display"].strip(), uri, parse_parameters(match["parameters"], field))
     if '"' in value.partition(";")[0] or "<" in value.partition(";")[0]:
         raise SipError(f"Malformed {field}")
     uri, semicolon, rest = value.strip().partition(";")
     uri = uri.strip()
-    if ":" not in uri or any(mark in uri for mark in " \t,?"):
+    if ":" not in uri or any(mark in uri for mark in " \t,?>"):
         raise SipError(f"Malformed {field}")
     return Address("", uri, parse_parameters(semicolon + rest, field))
 
 
 def without_tag(value: str) -> str:
-    """The text of a From or To value without its `tag`, everything else as it was written."""
-    head, bracket, tail = value.rpartition(">")
-    if bracket and '"' not in tail:
-        return head + bracket + _TAG.sub("", tail)
-    return _TAG.sub("", value)
+    """The text of a From or To value that `parse_address` reads, without its `tag`; the rest as it was written."""
+    match = _NAME_ADDR.fullmatch(value)
+    start = match.start("parameters") if match is not None else value.find(";")
+    if start < 0:
+        return value
+    return value[:start] + PARAMETER.sub(_unless_tag, value[start:])
 
 
-_TAG = re.compile(r"\s*;\s*tag\s*=\s*[^;\s]*", re.IGNORECASE)
+def _unless_tag(parameter: re.Match[str]) -> str:
+    return "" if parameter["name"].lower() == "tag" else parameter.group()

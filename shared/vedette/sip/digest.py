@@ -6,12 +6,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from vedette.sip.errors import SipError
-from vedette.sip.grammar import TOKEN, quote, unquote
+from vedette.sip.grammar import QUOTED_STRING, TOKEN, quote, unquote
 
 HASHES = {"MD5": "md5", "SHA-256": "sha256", "SHA-512-256": "sha512_256"}
 PREFERENCE = ("SHA-512-256", "SHA-256", "MD5")
 
-_PAIR = re.compile(rf"\s*({TOKEN})\s*=\s*(\"(?:[^\"\\]|\\.)*\"|[^,\"\s]*)\s*(?:,|$)", re.DOTALL)
+_PAIR = re.compile(rf"\s*+({TOKEN})\s*+=\s*+({QUOTED_STRING}|[^,\"\s]*+)\s*+(?:,|$)", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,11 @@ def parse_challenge(value: str) -> Challenge:
     scheme, _, rest = value.strip().partition(" ")
     if scheme.lower() != "digest":
         raise SipError("Challenge is not Digest")
-    pairs = {match[1].lower(): unquote(match[2]) or "" for match in _PAIR.finditer(rest)}
+    pairs: dict[str, str] = {}
+    position = 0
+    while match := _PAIR.match(rest, position):
+        pairs[match[1].lower()] = unquote(match[2]) or ""
+        position = match.end()
     if "realm" not in pairs or "nonce" not in pairs:
         raise SipError("Challenge lacks realm or nonce")
     return Challenge(

@@ -28,4 +28,7 @@ def parse_event(value: str) -> EventHeader:
     if not is_token(package):
         raise SipError("Malformed Event")
     parameters = parse_parameters(semicolon + rest, "Event")
-    return EventHeader(package, parameters.get("id") or "", tuple(parameters.items()))
+    event_id = parameters.get("id") or ""
+    if event_id and not is_token(event_id):
+        raise SipError("Malformed Event")
+    return EventHeader(package, event_id, tuple(parameters.items()))

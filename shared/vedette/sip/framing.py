@@ -6,7 +6,7 @@ from enum import Enum
 
 from vedette.sip.errors import SipError
 
-_CONTENT_LENGTH = re.compile(rb"(?im)^(?:content-length|l)[ \t]*:[ \t]*([^\r\n]*?)[ \t]*\r?$")
+_CONTENT_LENGTH = re.compile(rb"(?im)^(?:content-length|l)[ \t]*+:([^\n]*+(?:\n[ \t][^\n]*+)*+)")
 
 
 class KeepAlive(Enum):
@@ -38,6 +38,8 @@ class StreamFramer:
         self._max_head = max_head
         self._max_body = max_body
         self._searched = 0
+        self._wanted = 0
+        """Octets of the message whose head is there; 0 while it is not."""
         self._broken = False
 
     @property
@@ -72,7 +74,7 @@ class StreamFramer:
 
     def _next(self) -> Framed | None:
         buffer = self._buffer
-        if b"\r\n\r\n".startswith(buffer):
+        if b"\r\n\r\n".startswith(buffer) or len(buffer) < self._wanted:
             return None
         end = buffer.find(b"\r\n\r\n", max(0, self._searched - 3))
         if end < 0:
@@ -84,7 +86,7 @@ class StreamFramer:
         head = bytes(buffer[: end + 4])
         if len(head) > self._max_head:
             return Framed(head, SipError("Headers too long"))
-        values = set(_CONTENT_LENGTH.findall(head))
+        values = {b" ".join(value.split()) for value in _CONTENT_LENGTH.findall(head)}
         if not values:
             return Framed(head, SipError("Missing Content-Length on a stream"))
         value = next(iter(values))
@@ -93,9 +95,11 @@ class StreamFramer:
         length = int(value)
         if length > self._max_body:
             return Framed(head, SipError("Body too large", status=413))
-        if len(buffer) < len(head) + length:
+        self._wanted = len(head) + length
+        if len(buffer) < self._wanted:
             self._searched = end
             return None
-        message = bytes(buffer[: len(head) + length])
-        del buffer[: len(head) + length]
+        message = bytes(buffer[: self._wanted])
+        del buffer[: self._wanted]
+        self._wanted = 0
         return Framed(message)

@@ -1,21 +1,26 @@
-"""Fragments of the grammar of RFC 3261 section 25.1 that several values need."""
+"""Fragments of the grammar of RFC 3261 section 25.1 that several values need.
+
+Everything here is matched against what anybody sends. Repetitions are possessive (`*+`) wherever what follows cannot
+begin with what is repeated, so that no text makes a pattern search for longer than its length.
+"""
 
 import re
 
 from vedette.sip.errors import SipError
 
-TOKEN = r"[A-Za-z0-9\-.!%*_+`'~]+"  # noqa: S105 - the grammar's word
-QUOTED_STRING = r'"(?:[^"\\]|\\.)*"'
-HOST = r"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9](?:[A-Za-z0-9._\-]*))"
+TOKEN = r"[A-Za-z0-9\-.!%*_+`'~]++"  # noqa: S105 - the grammar's word
+QUOTED_STRING = r'"(?:[^"\\]++|\\.)*+"'
+HOST = r"(?:\[[0-9A-Fa-f:.]++\]|[A-Za-z0-9][A-Za-z0-9._\-]*+)"
 
 MAX_CSEQ = 2**31 - 1
 MAX_DELTA_SECONDS = 2**32 - 1
 
 _TOKEN = re.compile(TOKEN)
-_QUOTED_OR_BRACKETED = re.compile(r'"(?:[^"\\]|\\.)*"|<[^>]*>|[^,"<]+|[<"]')
-_PARAMETER = re.compile(
-    rf"\s*;\s*(?P<name>{TOKEN})\s*(?:=\s*(?P<value>{QUOTED_STRING}|[^;,\"\s]*))?", re.ASCII | re.DOTALL
+_ELEMENT = re.compile(r'(?:"(?:[^"\\]++|\\.)*+"?|<[^>]*+>?|[^,"<]++)*+', re.DOTALL)
+PARAMETER = re.compile(
+    rf"\s*+;\s*+(?P<name>{TOKEN})\s*+(?:=\s*+(?P<value>{QUOTED_STRING}|[^;,\"\s]*+))?+", re.ASCII | re.DOTALL
 )
+"""One `;name=value`."""
 
 
 def is_token(text: str) -> bool:
@@ -24,17 +29,20 @@ def is_token(text: str) -> bool:
 
 
 def split_list(value: str) -> list[str]:
-    """The elements of a comma-separated header value, stripped; commas in quotes or `<>` do not count."""
+    """The elements of a comma-separated header value, stripped; commas in quotes or `<>` do not count.
+
+    A quote or `<` that is never closed takes in the rest of the value.
+    """
     if "," not in value:
+        value = value.strip()
         return [value] if value else []
     items: list[str] = []
-    current = ""
-    for match in _QUOTED_OR_BRACKETED.finditer(value):
-        current += match.group()
-        if value[match.end() : match.end() + 1] == ",":
-            items.append(current.strip())
-            current = ""
-    items.append(current.strip())
+    position = 0
+    while position <= len(value):
+        match = _ELEMENT.match(value, position)
+        assert match is not None  # the pattern takes an empty element, too
+        items.append(match.group().strip())
+        position = match.end() + 1
     return items
 
 
@@ -47,7 +55,7 @@ def parse_parameters(text: str, field: str) -> dict[str, str | None]:
     parameters: dict[str, str | None] = {}
     position = 0
     while position < len(text):
-        match = _PARAMETER.match(text, position)
+        match = PARAMETER.match(text, position)
         if match is None:
             if text[position:].strip() == "":
                 break

@@ -7,7 +7,7 @@ from vedette.sip.errors import SipError
 from vedette.sip.grammar import TOKEN, parse_parameters, split_list
 
 _MEDIA_TYPE = re.compile(
-    rf"\s*(?P<type>{TOKEN})\s*/\s*(?P<subtype>{TOKEN})\s*(?P<parameters>;.*)?", re.ASCII | re.DOTALL
+    rf"\s*+(?P<type>{TOKEN})\s*+/\s*+(?P<subtype>{TOKEN})\s*+(?P<parameters>;.*)?+", re.ASCII | re.DOTALL
 )
 _QVALUE = re.compile(r"0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?")
 

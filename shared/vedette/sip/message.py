@@ -50,7 +50,7 @@ class Message:
     @cached_property
     def cseq(self) -> tuple[int, str]:
         """Number and method of CSeq (section 20.16)."""
-        number, _, method = self.headers.required("cseq").partition(" ")
+        number, _, method = self.headers.required("cseq").replace("\t", " ").partition(" ")
         method = method.strip()
         if not (number.isascii() and number.isdigit()) or not method:
             raise SipError("Malformed CSeq")

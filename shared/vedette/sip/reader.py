@@ -9,15 +9,17 @@ import re
 from vedette.sip.errors import NotSipError, SipError
 from vedette.sip.headers import COMPACT_FORMS, Headers
 from vedette.sip.message import Request, Response
-from vedette.sip.octets import decode
+from vedette.sip.octets import NUL, decode
 
 MAX_HEADERS = 256
 MAX_HEADER_LENGTH = 16384
 
+_NOT_IN_A_ROW = re.compile(f"[\r\n{NUL}]")
+_QUOTED_NUL = f"\\{NUL}"
 _REQUEST_LINE = re.compile(
-    r"(?P<method>[^\s\x00-\x1f]+) (?P<uri>.*) SIP/(?P<version>[0-9]+\.[0-9]+)[ \t]*", re.DOTALL
+    rf"(?P<method>[^\s\x00-\x1f{NUL}]++) (?P<uri>.*) SIP/(?P<version>[0-9]++\.[0-9]++)[ \t]*+", re.DOTALL
 )
-_STATUS_LINE = re.compile(r"SIP/2\.0 +(?P<status>[0-9]{3})(?: (?P<reason>.*))?", re.DOTALL)
+_STATUS_LINE = re.compile(r"SIP/2\.0 ++(?P<status>[0-9]{3})(?: (?P<reason>.*+))?+", re.DOTALL)
 
 
 def read_message(data: bytes, *, stream: bool = False) -> Request | Response:
@@ -45,7 +47,7 @@ def read_message(data: bytes, *, stream: bool = False) -> Request | Response:
     headers = Headers()
     defect = _index(lines, headers) or defect
     uri = match["uri"]
-    if defect is None and (not uri or any(mark in uri for mark in ' \t\r\n\0<>"')):
+    if defect is None and (not uri or any(mark in uri for mark in f' \t\r\n{NUL}<>"')):
         defect = SipError("Malformed Request-URI")
     if defect is None:
         body, defect = _cut_body(headers, body, stream=stream)
@@ -92,8 +94,9 @@ def _index(lines: list[str], headers: Headers) -> SipError | None:
             defect = defect or SipError("Header too long")
         key = COMPACT_FORMS.get(key, key)
         row = value.strip(" \t")
-        if "\n" in row or "\r" in row or "\0" in row:
+        if "\n" in row or "\r" in row or (NUL in row and NUL in row.replace(_QUOTED_NUL, "")):
             defect = defect or SipError("Bare CR, LF or NUL in a header")
+            row = _NOT_IN_A_ROW.sub(" ", row)  # what is copied into the answer must not begin a line there
         last = rows.get(key)
         if last is None:
             last = rows[key] = [row]

@@ -9,19 +9,21 @@ from vedette.sip.errors import SipError
 from vedette.sip.grammar import HOST
 from vedette.sip.octets import encode
 
+MAX_CACHED = 256
+"""Characters of a URI that the caches keep: strangers choose what they hold."""
+
 KNOWN_SCHEMES = frozenset({"sip", "sips", "pres"})
 
-_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*:")
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*+:")
 _USER_SAFE = "-_.!~*'()&=+$,;?/:"
 _URI = re.compile(
-    r"(?P<scheme>[A-Za-z][A-Za-z0-9+.\-]*):"
-    r"(?:(?P<user>[^@\s<>\"\x00-\x1f]+)@)?"
-    rf"(?P<host>{HOST})(?::(?P<port>[0-9]+))?"
-    r"(?P<parameters>(?:;[^;?\s<>\"]*)*)"
-    r"(?:\?(?P<headers>[^\s<>\"]*))?",
+    r"(?P<scheme>[A-Za-z][A-Za-z0-9+.\-]*+):"
+    r"(?:(?P<user>[^@\s<>\"\x00-\x1f]++)@)?"
+    rf"(?P<host>{HOST})(?::(?P<port>[0-9]++))?+"
+    r"(?P<parameters>(?:;[^;?\s<>\"]*+)*+)"
+    r"(?:\?(?P<headers>[^\s<>\"]*+))?+",
     re.ASCII,
 )
-_URI_UNICODE = re.compile(_URI.pattern)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,13 +53,17 @@ class SipUri:
         return f"{self.scheme}:{user}{self.host}{port}{parameters}"
 
 
-@lru_cache(maxsize=16384)
 def parse_uri(text: str) -> SipUri:
     """The URI in the text.
 
     Raises SipError: 416 for a scheme this server does not know (RFC 3261 section 8.2.2.1), 400 for bad grammar.
     """
-    match = _URI.fullmatch(text) or _URI_UNICODE.fullmatch(text)
+    return _parse_uri(text) if len(text) <= MAX_CACHED else _parse_uri.__wrapped__(text)
+
+
+@lru_cache(maxsize=16384)
+def _parse_uri(text: str) -> SipUri:
+    match = _URI.fullmatch(text)
     scheme = _SCHEME.match(text)
     if scheme is not None and scheme.group()[:-1].lower() not in KNOWN_SCHEMES:
         raise SipError("Unsupported URI scheme", status=416)
@@ -78,7 +84,6 @@ def parse_uri(text: str) -> SipUri:
     )
 
 
-@lru_cache(maxsize=16384)
 def address_of_record(text: str) -> str:
     """The canonical name of the resource in a URI: `sip:user@host`.
 
@@ -86,6 +91,11 @@ def address_of_record(text: str) -> str:
     lower case, no port, no parameters: a phone that writes `:5060` or `;transport=tcp` means the same presentity.
     Raises SipError as `parse_uri` does.
     """
+    return _address_of_record(text) if len(text) <= MAX_CACHED else _address_of_record.__wrapped__(text)
+
+
+@lru_cache(maxsize=16384)
+def _address_of_record(text: str) -> str:
     uri = parse_uri(text)
     host = uri.host.lower().rstrip(".")
     if uri.user is None:

@@ -4,15 +4,15 @@ import re
 from dataclasses import dataclass
 
 from vedette.sip.errors import SipError
-from vedette.sip.grammar import HOST, TOKEN, parse_parameters
+from vedette.sip.grammar import HOST, PARAMETER, TOKEN, parse_parameters
 
 COOKIE = "z9hG4bK"
 DEFAULT_PORTS = {"UDP": 5060, "TCP": 5060, "SCTP": 5060, "TLS": 5061, "WS": 80, "WSS": 443}
 
 _VIA = re.compile(
-    rf"\s*(?P<name>{TOKEN})\s*/\s*(?P<version>{TOKEN})\s*/\s*(?P<transport>{TOKEN})\s+"
-    rf"(?P<host>{HOST}|[0-9A-Fa-f]*:[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*)"
-    r"\s*(?::\s*(?P<port>[0-9]{1,5}))?\s*(?P<parameters>;.*)?\s*",
+    rf"\s*+(?P<name>{TOKEN})\s*+/\s*+(?P<version>{TOKEN})\s*+/\s*+(?P<transport>{TOKEN})\s++"
+    rf"(?P<host>{HOST}|(?=[0-9A-Fa-f]*+:[0-9A-Fa-f.]*+:)[0-9A-Fa-f:.]++)"
+    r"\s*+(?::\s*+(?P<port>[0-9]{1,5})\s*+)?+(?P<parameters>;.*)?+",
     re.ASCII | re.DOTALL,
 )
 
@@ -51,14 +51,15 @@ class Via:
         asks_rport = "rport" in self.parameters and not self.parameters["rport"]
         if not asks_rport and self.host.strip("[]").lower() == host.lower():
             return self.text
-        text = _RECEIVED.sub("", self.text)
-        if asks_rport:
-            text = _RPORT.sub(f";rport={port}", text, count=1)
-        return f"{text};received={host}"
+        head, semicolon, rest = self.text.partition(";")
 
+        def of_response(parameter: re.Match[str]) -> str:
+            name = parameter["name"].lower()
+            if name == "received":
+                return ""
+            return f";rport={port}" if name == "rport" and asks_rport else parameter.group()
 
-_RECEIVED = re.compile(r"\s*;\s*received\s*=\s*[^;]*", re.IGNORECASE)
-_RPORT = re.compile(r"\s*;\s*rport\s*(?:=\s*)?(?=;|$)", re.IGNORECASE)
+        return f"{head.rstrip()}{PARAMETER.sub(of_response, semicolon + rest)};received={host}"
 
 
 def parse_via(value: str) -> Via:

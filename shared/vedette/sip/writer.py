@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 
+from vedette.sip.errors import SipError
 from vedette.sip.message import Request
 from vedette.sip.octets import encode
 
@@ -67,7 +68,7 @@ def write_response(
         lines += [f"Via: {via}" for via in vias[1:]]
     rows = request.headers.rows
     to = rows.get("to", [""])[0]
-    if to_tag and ";tag" not in to.rpartition(">")[2].replace(" ", "").lower():
+    if to_tag and not _is_tagged(request):
         to = f"{to};tag={to_tag}"
     lines.append(f"From: {rows.get('from', [''])[0]}")
     lines.append(f"To: {to}")
@@ -75,6 +76,13 @@ def write_response(
     lines.append(f"CSeq: {rows.get('cseq', [''])[0]}")
     lines += [f"{name}: {value}" for name, value in headers]
     return _finish(lines, body)
+
+
+def _is_tagged(request: Request) -> bool:
+    try:
+        return "tag" in request.to.parameters
+    except SipError:
+        return False
 
 
 def _finish(lines: list[str], body: bytes) -> bytes:
