@@ -3,11 +3,12 @@
 import base64
 import binascii
 import json
-from collections.abc import Awaitable, Callable
-from typing import Annotated, TypeVar, cast
+import re
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Annotated, Any, TypeVar, cast
 
 import asyncpg
-from fastapi import FastAPI, Query, Request
+from fastapi import FastAPI, HTTPException, Query, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 
@@ -37,20 +38,41 @@ from vedette.store.replicas import seen_within
 STATUS_NAMES = {1: "active", 2: "pending", 3: "terminated", 4: "waiting"}
 REPLICA_SECONDS = 60.0
 SMALLEST_INT4 = -(2**31)
+NO_CURSOR = "cursor: not one that this server made"
+
+_NOT_TEXT = re.compile("[\0\ud800-\udfff]")
 
 Key = TypeVar("Key", bound=tuple[object, ...])
 
+NO_NUL = r"^[^\x00]*$"
+"""Postgres holds every character but this one."""
+
 Limit = Annotated[int, Query(ge=1, le=500, description="Items on a page.")]
 Cursor = Annotated[str | None, Query(max_length=2048, description="`next` of the page before.")]
-Text = Annotated[str | None, Query(max_length=512)]
+Text = Annotated[str | None, Query(max_length=512, pattern=NO_NUL)]
+EventName = Annotated[str, Query(max_length=128, pattern=NO_NUL)]
+
+PROBLEM_TYPE = "application/problem+json"
+TITLES = {404: "Not Found", 405: "Method Not Allowed", 422: "Unprocessable Content", 503: "Service Unavailable"}
+
+
+def problem(status: int, detail: str) -> Problem:
+    """The body of an answer other than 200."""
+    return Problem(title=TITLES[status], status=status, detail=detail)
+
+
+def described(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """These answers as OpenAPI describes them."""
+    content = {PROBLEM_TYPE: {"schema": Problem.model_json_schema()}}
+    return {status: {"description": TITLES[status], "content": content} for status in statuses}
 
 
 class RestError(Exception):
     """An answer other than 200."""
 
-    def __init__(self, status: int, title: str, detail: str) -> None:
+    def __init__(self, status: int, detail: str) -> None:
         super().__init__(detail)
-        self.problem = Problem(title=title, status=status, detail=detail)
+        self.problem = problem(status, detail)
 
 
 def rest_app(queries: RestQueries, readiness: Callable[[], Awaitable[Readiness]]) -> FastAPI:
@@ -64,7 +86,7 @@ def rest_app(queries: RestQueries, readiness: Callable[[], Awaitable[Readiness]]
         state = await readiness()
         return JSONResponse(state.model_dump(), status_code=200 if state.ready else 503)
 
-    @app.get("/api/v1/presentities")
+    @app.get("/api/v1/presentities", responses=described(422, 503))
     async def presentities(
         search: Text = None, event: Text = None, cursor: Cursor = None, limit: Limit = 50
     ) -> PresentityPage:
@@ -76,15 +98,15 @@ def rest_app(queries: RestQueries, readiness: Callable[[], Awaitable[Readiness]]
         key = (last["presentity_hash"], last["presentity_uri"], last["event"]) if last else None
         return PresentityPage(items=items, next=_write_cursor(key))
 
-    @app.get("/api/v1/presentities/{uri}", responses={404: {"model": Problem}})
-    async def presentity(uri: str, event: Annotated[str, Query(max_length=128)] = "presence") -> PresentityView:
+    @app.get("/api/v1/presentities/{uri:path}", responses=described(404, 422, 503))
+    async def presentity(uri: str, event: EventName = "presence") -> PresentityView:
         """One presentity: its publications and the document that watchers get."""
         aor = _aor(uri)
         hash_ = presentity_hash(aor)
         row = await queries.presentity(hash_, aor, event)
         package = PACKAGES.get(event)
         if row is None or package is None:
-            raise RestError(404, "Not Found", f"nothing is known of {aor} for the event {event}")
+            raise RestError(404, f"nothing is known of {aor} for the event {event}")
         publications = await queries.publications(hash_, aor, event)
         media_type = package.notify_types[0]
         document = package.compose(
@@ -99,7 +121,7 @@ def rest_app(queries: RestQueries, readiness: Callable[[], Awaitable[Readiness]]
             document_type=media_type,
         )
 
-    @app.get("/api/v1/subscriptions")
+    @app.get("/api/v1/subscriptions", responses=described(422, 503))
     async def subscriptions(
         presentity: Text = None,
         watcher: Text = None,
@@ -122,7 +144,7 @@ def rest_app(queries: RestQueries, readiness: Callable[[], Awaitable[Readiness]]
         key = (last["presentity_hash"], last["dialog_id"].hex()) if last else None
         return SubscriptionPage(items=[_subscription(row) for row in rows], next=_write_cursor(key))
 
-    @app.get("/api/v1/subscriptions/{id}", responses={404: {"model": Problem}})
+    @app.get("/api/v1/subscriptions/{id}", responses=described(404, 422, 503))
     async def subscription(id: str) -> SubscriptionView:  # noqa: A002 - the name in the path
         """One subscription dialog."""
         named = parse_to_tag(id)
@@ -137,10 +159,10 @@ def rest_app(queries: RestQueries, readiness: Callable[[], Awaitable[Readiness]]
                 limit=1,
             )
         if not rows:
-            raise RestError(404, "Not Found", "there is no live subscription with this id")
+            raise RestError(404, "there is no live subscription with this id")
         return _subscription(rows[0])
 
-    @app.get("/api/v1/replicas")
+    @app.get("/api/v1/replicas", responses=described(503))
     async def replicas() -> ReplicaList:
         """Every process of every service that was seen within the last minute."""
         rows = await seen_within(queries.database, REPLICA_SECONDS)
@@ -150,8 +172,8 @@ def rest_app(queries: RestQueries, readiness: Callable[[], Awaitable[Readiness]]
 
 
 def _add_errors(app: FastAPI) -> None:
-    def answer(problem: Problem) -> JSONResponse:
-        return JSONResponse(problem.model_dump(), status_code=problem.status, media_type="application/problem+json")
+    def answer(found: Problem, headers: Mapping[str, str] | None = None) -> JSONResponse:
+        return JSONResponse(found.model_dump(), status_code=found.status, media_type=PROBLEM_TYPE, headers=headers)
 
     @app.exception_handler(RestError)
     async def refused(_request: Request, error: RestError) -> JSONResponse:
@@ -159,26 +181,28 @@ def _add_errors(app: FastAPI) -> None:
 
     @app.exception_handler(StoreError)
     async def unavailable(_request: Request, _error: StoreError) -> JSONResponse:
-        return answer(Problem(title="Service Unavailable", status=503, detail="Postgres cannot be reached now"))
+        return answer(problem(503, "Postgres cannot be reached now"))
 
     @app.exception_handler(RequestValidationError)
     async def invalid(_request: Request, error: RequestValidationError) -> JSONResponse:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
-        return answer(Problem(title="Unprocessable Content", status=422, detail=f"{place}: {first['msg']}"))
+        return answer(problem(422, f"{place}: {first['msg']}"))
 
     @app.exception_handler(404)
     async def nothing(_request: Request, _error: Exception) -> JSONResponse:
-        return answer(
-            Problem(title="Not Found", status=404, detail="there is no such resource; see /api/v1/openapi.json")
-        )
+        return answer(problem(404, "there is no such resource; see /api/v1/openapi.json"))
+
+    @app.exception_handler(405)
+    async def only_read(_request: Request, error: HTTPException) -> JSONResponse:
+        return answer(problem(405, "this API is read-only"), error.headers)
 
 
 def _aor(uri: str) -> str:
     try:
-        return address_of_record(uri if ":" in uri else f"sip:{uri}")
+        return address_of_record(uri if ":" in uri.partition("@")[0] else f"sip:{uri}")
     except SipError as error:
-        raise RestError(422, "Unprocessable Content", f"not a SIP URI: {error.reason}") from None
+        raise RestError(422, f"not a SIP URI: {error.reason}") from None
 
 
 def _write_cursor(key: tuple[object, ...] | None) -> str | None:
@@ -192,18 +216,29 @@ def _read_cursor(cursor: str | None, first: Key) -> Key:
         return first
     try:
         key = json.loads(base64.urlsafe_b64decode(cursor.encode("ascii")))
-    except (binascii.Error, ValueError):
+    except (binascii.Error, ValueError, RecursionError):
         key = None
-    if not isinstance(key, list) or [type(part) for part in key] != [type(part) for part in first]:
-        raise RestError(422, "Unprocessable Content", "cursor: not one that this server made")
+    if (
+        not isinstance(key, list)
+        or [type(part) for part in key] != [type(part) for part in first]
+        or not all(_is_storable(part) for part in key)
+    ):
+        raise RestError(422, NO_CURSOR)
     return cast("Key", tuple(key))
+
+
+def _is_storable(part: object) -> bool:
+    """Whether Postgres has such a value: an int4, or text."""
+    if isinstance(part, int):
+        return SMALLEST_INT4 <= part < -SMALLEST_INT4
+    return isinstance(part, str) and not _NOT_TEXT.search(part)
 
 
 def _unhex(text: str) -> bytes:
     try:
         return bytes.fromhex(text)
     except ValueError:
-        raise RestError(422, "Unprocessable Content", "cursor: not one that this server made") from None
+        raise RestError(422, NO_CURSOR) from None
 
 
 def _summary(row: asyncpg.Record, publications: int) -> PresentitySummary:
