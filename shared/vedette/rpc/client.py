@@ -8,7 +8,7 @@ from collections.abc import Callable
 import aiohttp
 import msgspec
 
-from vedette.rpc.contract import DEADLINE_HEADER, HELLO, INSTANCE_HEADER, Hello
+from vedette.rpc.contract import DEADLINE_HEADER, HELLO, INSTANCE_HEADER, UNREADABLE, Hello
 from vedette.rpc.discovery import Discovery
 from vedette.rpc.token import RpcToken
 
@@ -103,9 +103,8 @@ class Peers:
 
     async def _hello(self, peer: Peer) -> None:
         try:
-            answer = await self._post(peer, HELLO, self._encode(self._who()), timeout=PROBE_TIMEOUT)
-            peer.hello = self._read_hello(answer)
-        except (NotDoneError, OutcomeUnknownError, msgspec.MsgspecError):
+            peer.hello = await self.ask(peer)
+        except (NotDoneError, OutcomeUnknownError):
             peer.failures += 1
             if peer.failures >= FAILURES_UNTIL_GONE:
                 peer.hello = None
@@ -116,7 +115,10 @@ class Peers:
     async def ask(self, peer: Peer) -> Hello:
         """Who answers at the peer's address. Raises NotDoneError or OutcomeUnknownError."""
         answer = await self._post(peer, HELLO, self._encode(self._who()), timeout=PROBE_TIMEOUT)
-        return self._read_hello(answer)
+        try:
+            return self._read_hello(answer)
+        except UNREADABLE as error:
+            raise OutcomeUnknownError(f"{peer.address}: {type(error).__name__}") from error
 
     # calling
 
@@ -170,7 +172,7 @@ class Peers:
                 if response.status in {400, 401, 409, 413, 503}:
                     raise NotDoneError(f"{peer.address} answered {response.status}")
                 raise OutcomeUnknownError(f"{peer.address} answered {response.status}")
-        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
+        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.InvalidURL) as error:
             raise NotDoneError(f"{peer.address}: {type(error).__name__}") from error
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise OutcomeUnknownError(f"{peer.address}: {type(error).__name__}") from error

@@ -13,6 +13,9 @@ NOTIFIES: Final = f"{PREFIX}/notifies"
 OUTCOMES: Final = f"{PREFIX}/outcomes"
 DATAGRAMS: Final = f"{PREFIX}/datagrams"
 
+UNREADABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError)
+"""What decoding raises for octets that are no message; msgspec lets bad UTF-8 through as what it is."""
+
 DEADLINE_HEADER: Final = "vedette-deadline-ms"
 INSTANCE_HEADER: Final = "vedette-instance"
 

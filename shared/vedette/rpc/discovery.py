@@ -36,7 +36,7 @@ class Discovery:
 def _read(path: Path) -> set[str]:
     try:
         return {line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()}
-    except OSError:
+    except (OSError, UnicodeDecodeError):
         return set()
 
 

@@ -9,7 +9,7 @@ import msgspec
 import uvicorn
 from fastapi import FastAPI, Request, Response
 
-from vedette.rpc.contract import HELLO, INSTANCE_HEADER, Hello
+from vedette.rpc.contract import HELLO, INSTANCE_HEADER, UNREADABLE, Hello
 from vedette.rpc.token import RpcToken
 
 MAX_BODY = 64 * 1024 * 1024
@@ -62,7 +62,7 @@ def rpc_app(
                 return Response(status_code=503)
             except WrongInstanceError:
                 return Response(status_code=409)
-            except msgspec.MsgspecError:
+            except UNREADABLE:
                 return Response(status_code=400)
             return Response(content, media_type="application/x-msgpack")
 

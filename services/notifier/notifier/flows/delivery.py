@@ -12,7 +12,7 @@ from notifier.domain.views import ViewKey, Views
 from notifier.flows.ports import DeliveryStore, StateReading
 from vedette.records import DialogRecord
 from vedette.rpc.client import NotDoneError, OutcomeUnknownError, Peer, Peers
-from vedette.rpc.contract import NOTIFIES, Document, NotifyBatch, NotifyItem, Outcome, Taken
+from vedette.rpc.contract import NOTIFIES, UNREADABLE, Document, NotifyBatch, NotifyItem, Outcome, Taken
 from vedette.store.database import StoreError, StoreUndecidedError
 
 CLAIM_EVENTS = 500
@@ -198,7 +198,7 @@ class Delivery:
             log.info("edge did not take notifies", edge=instance, notifies=len(items), reason=str(error))
             self._edge_gone(instance, address)
             await self._give_back(claims, EDGE_GONE_PAUSE)
-        except (OutcomeUnknownError, msgspec.MsgspecError) as error:
+        except (OutcomeUnknownError, *UNREADABLE) as error:
             # It may be sending them: its outcomes, or its end, or time will tell.
             log.warning("edge may have taken notifies", edge=instance, notifies=len(items), reason=str(error))
             self._edge_gone(instance, address)

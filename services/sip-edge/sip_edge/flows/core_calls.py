@@ -16,7 +16,7 @@ import structlog
 
 from vedette.batching import Batcher
 from vedette.rpc.client import NotDoneError, OutcomeUnknownError, Peers
-from vedette.rpc.contract import REQUESTS, UNKNOWN, Call, Reply, ReplyBatch, RequestBatch
+from vedette.rpc.contract import REQUESTS, UNKNOWN, UNREADABLE, Call, Reply, ReplyBatch, RequestBatch
 
 PATIENCE = 25.0
 """Seconds after which a call with an unknown outcome is answered with 504."""
@@ -118,11 +118,11 @@ class CoreCalls:
             body = self._encode(RequestBatch([pending.call for pending in batch]))
             try:
                 answer = await self._peers.call(peer, REQUESTS, body, timeout=RPC_TIMEOUT)
-                replies = self._decode(answer).replies
+                replies = self._read(answer, len(batch))
             except NotDoneError:
                 tried.add(peer.address)
                 continue
-            except (OutcomeUnknownError, msgspec.MsgspecError) as error:
+            except OutcomeUnknownError as error:
                 log.warning("call to presence-core broke", peer=peer.address, calls=len(batch), reason=str(error))
                 tried.add(peer.address)
                 for pending in batch:
@@ -137,6 +137,16 @@ class CoreCalls:
             batch = self._deal(batch, replies)
             if batch:
                 await self._pause()
+
+    def _read(self, answer: bytes, calls: int) -> list[Reply]:
+        """The replies in an answer; OutcomeUnknownError where they are not one for each call."""
+        try:
+            replies = self._decode(answer).replies
+        except UNREADABLE as error:
+            raise OutcomeUnknownError(f"unreadable answer: {error}") from error
+        if len(replies) != calls:
+            raise OutcomeUnknownError(f"{len(replies)} replies to {calls} calls")
+        return replies
 
     async def _pause(self) -> None:
         """Wait before asking again; what comes meanwhile is sent for itself, and refused in its own time."""

@@ -1,0 +1,134 @@
+"""Who is there and who is called: probing, spreading, coming and going."""
+
+from collections import Counter
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from tests.unit.rpc.serving import TOKEN, hello, peers_of, served
+from vedette.rpc.client import FAILURES_UNTIL_GONE, Peer, Peers
+from vedette.rpc.discovery import Discovery
+from vedette.rpc.token import RpcToken
+
+
+def fabricated(count: int) -> Peers:
+    """Peers that are all ready, of whom nobody needs to exist."""
+    peers = Peers(Discovery(""), token=TOKEN, who=hello)
+    for number in range(count):
+        peer = Peer(f"192.0.2.{number}:1")
+        peer.hello = hello(f"instance-{number}")
+        peers._peers[peer.address] = peer
+    return peers
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 7])
+def test_choose_spreads_evenly_over_equals(count: int) -> None:
+    peers = fabricated(count)
+    chosen = Counter(peer.address for _ in range(count * 10) if (peer := peers.choose()))
+    assert set(chosen.values()) == {10}
+    assert len(chosen) == count
+
+
+def test_choose_takes_the_one_with_the_least_calls_in_flight() -> None:
+    peers = fabricated(3)
+    busy, busier, idle = peers.known()
+    busy.in_flight, busier.in_flight = 1, 2
+    assert {id(peers.choose()) for _ in range(6)} == {id(idle)}
+    idle.in_flight = 3
+    assert {id(peers.choose()) for _ in range(6)} == {id(busy)}
+
+
+def test_choose_leaves_out_who_is_excluded_or_not_ready() -> None:
+    peers = fabricated(4)
+    first, failing, unready, silent = peers.known()
+    failing.failures = 1
+    unready.hello = hello("u", ready=False)
+    silent.hello = None
+    assert {id(peers.choose()) for _ in range(5)} == {id(first)}
+    assert peers.choose({first.address}) is None
+    assert peers.choose({failing.address}) is first
+    assert fabricated(0).choose() is None
+
+
+async def test_a_probe_learns_who_is_ready_and_says_who_we_are() -> None:
+    async with (
+        served(me=hello("one")) as one,
+        served(me=hello("two", ready=False)) as two,
+        peers_of(one.address, two.address) as peers,
+    ):
+        assert peers.ready() == peers.known() == []
+        await peers.probe()
+        assert [peer.address for peer in peers.ready()] == [one.address]
+        assert {peer.address for peer in peers.known()} == {one.address, two.address}
+        assert one.heard == two.heard == [hello("caller", address="127.0.0.1:1")]
+        found = peers.by_instance("two")
+        assert found is not None
+        assert found.address == two.address
+        assert peers.by_instance("three") is None
+        two.me = hello("two")
+        await peers.probe()
+        assert len(peers.ready()) == 2
+
+
+async def test_changes_are_told_once_and_only_changes() -> None:
+    changes: list[int] = []
+    async with served() as here, peers_of(here.address) as peers:
+        peers._on_change = lambda: changes.append(len(peers.ready()))
+        await peers.probe()
+        await peers.probe()
+        assert changes == [1]
+        here.me = msgspec.structs.replace(here.me, ready=False)
+        await peers.probe()
+        await peers.probe()
+        assert changes == [1, 0]
+
+
+async def test_a_peer_that_stops_answering_is_not_ready_at_once_and_forgotten_after_a_while() -> None:
+    async with AsyncExitStack() as stack:
+        peers = await stack.enter_async_context(peers_of(""))
+        async with served() as here:
+            peers._discovery = Discovery(here.address)
+            await peers.probe()
+            assert len(peers.ready()) == 1
+        for failures in range(1, FAILURES_UNTIL_GONE):
+            await peers.probe()
+            assert peers.ready() == []
+            found = peers.by_instance("served")
+            assert found is not None
+            assert found.failures == failures
+        await peers.probe()
+        assert peers.by_instance("served") is None
+        assert len(peers.known()) == 1
+
+
+async def test_another_instance_at_the_same_address_is_known_as_that() -> None:
+    async with served(me=hello("old")) as here, peers_of(here.address) as peers:
+        await peers.probe()
+        here.me = hello("new")
+        await peers.probe()
+        assert peers.by_instance("old") is None
+        assert peers.by_instance("new") is not None
+
+
+async def test_who_leaves_discovery_is_forgotten_once_no_call_is_under_way(tmp_path: Path) -> None:
+    path = tmp_path / "peers"
+    async with served() as here, peers_of(f"@{path}") as peers:
+        path.write_text(f"{here.address}\n")
+        await peers.probe()
+        [peer] = peers.ready()
+        path.write_text("")
+        peer.in_flight = 1
+        await peers.probe()
+        assert peers.known() == [peer]
+        peer.in_flight = 0
+        await peers.probe()
+        assert peers.known() == []
+
+
+async def test_a_peer_with_another_token_is_never_ready() -> None:
+    async with served(token=RpcToken("other" * 8)) as here, peers_of(here.address) as peers:
+        await peers.probe()
+        assert peers.ready() == []
+        assert here.heard == []
