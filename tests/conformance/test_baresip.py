@@ -1,0 +1,184 @@
+"""baresip, a real phone without its audio: what it sees as a watcher, and what others see of it as a publisher."""
+
+import asyncio
+import contextlib
+import json
+import re
+import socket
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from tests.conformance.observed import publications, subscriptions, tuples
+from tests.phone import MakePhone, Message, pidf, token
+from tests.programs import required
+from tests.running_set import RunningSet
+from tests.wait import until, until_true
+
+MODULES = (
+    Path("/usr/lib/baresip/modules"),
+    Path("/usr/lib/x86_64-linux-gnu/baresip/modules"),
+    Path("/usr/local/lib/baresip/modules"),
+)
+NEEDED = ("account.so", "contact.so", "presence.so", "menu.so", "ctrl_tcp.so")
+COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+END_PATIENCE = 10.0
+
+
+@dataclass
+class Baresip:
+    """One baresip at work: what it says, and a way to type commands into it."""
+
+    aor: str
+    log: Path
+    port: int
+
+    def said(self) -> str:
+        """Everything it has printed, without colours."""
+        return COLOUR.sub("", self.log.read_text(encoding="utf-8", errors="replace"))
+
+    async def says(self, text: str) -> None:
+        """Return when it has printed the text."""
+        try:
+            await until_true(lambda: text in self.said(), f"baresip says {text!r}")
+        except AssertionError as error:
+            raise AssertionError(f"{error}\n{self.said()[-3000:]}") from None
+
+    async def lists(self, status: str, contact: str) -> None:
+        """Return when its list of contacts shows one with that status."""
+
+        async def shown() -> bool:
+            return re.search(rf"\b{status} .*<{contact}>", await self.command("contacts")) is not None
+
+        await until(shown, f"baresip shows {contact} as {status}")
+
+    async def command(self, name: str) -> str:
+        """What a command answers."""
+        request = json.dumps({"command": name}).encode()
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+        writer.write(f"{len(request)}:".encode() + request + b",")
+        async with asyncio.timeout(10):
+            length = int((await reader.readuntil(b":"))[:-1])
+            answer = json.loads(await reader.readexactly(length))
+        writer.close()
+        await writer.wait_closed()
+        assert answer["ok"], answer
+        return COLOUR.sub("", answer["data"])
+
+
+def module_folder() -> Path:
+    """Where the modules are that it needs here."""
+    found = next((path for path in MODULES if path.is_dir()), None)
+    assert found is not None, f"baresip has no modules in {', '.join(map(str, MODULES))}"
+    for name in NEEDED:
+        assert (found / name).exists(), f"baresip lacks its module {name}"
+    return found
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextlib.asynccontextmanager
+async def baresip(
+    running: RunningSet, folder: Path, *, contacts: tuple[str, ...] = (), publish: int = 0, transport: str = "udp"
+) -> AsyncIterator[Baresip]:
+    """baresip as a user of its own, with these contacts; it leaves as it does when its user ends it."""
+    program = required("baresip")
+    aor = f"sip:{token('baresip')}@example.com"
+    phone = Baresip(aor, folder / "log", free_port())
+    lines = [
+        "poll_method epoll",
+        "sip_listen 127.0.0.1:0",
+        "net_interface 127.0.0.1",
+        f"module_path {module_folder()}",
+        "module_tmp account.so",
+        *(f"module_app {name}" for name in NEEDED if name != "account.so"),
+        f"ctrl_tcp_listen 127.0.0.1:{phone.port}",
+    ]
+    (folder / "config").write_text("\n".join([*lines, ""]), encoding="ascii")
+    through = f'outbound="sip:{running.sip_address};transport={transport}"'
+    (folder / "accounts").write_text(
+        f"<{aor};transport={transport}>;{through};regint=0;pubint={publish}\n", encoding="ascii"
+    )
+    rows = [f'"{number}" <{uri}>;presence=p2p\n' for number, uri in enumerate(contacts)]
+    (folder / "contacts").write_text("".join(rows), encoding="ascii")
+    with phone.log.open("wb") as output:
+        process = await asyncio.create_subprocess_exec(
+            program, "-f", str(folder), "-v", stdin=asyncio.subprocess.DEVNULL, stdout=output, stderr=output
+        )
+    try:
+        await phone.says("baresip is ready")
+        yield phone
+    finally:
+        if process.returncode is None:
+            process.terminate()
+            try:
+                await asyncio.wait_for(process.wait(), END_PATIENCE)
+            except TimeoutError:
+                process.kill()
+                await process.wait()
+
+
+def busy(entity: str) -> bytes:
+    """What a phone publishes whose user talks."""
+    return (
+        f'<presence xmlns="urn:ietf:params:xml:ns:pidf" xmlns:d="urn:ietf:params:xml:ns:pidf:data-model" '
+        f'xmlns:r="urn:ietf:params:xml:ns:pidf:rpid" entity="{entity}"><tuple id="t"><status><basic>open</basic>'
+        f'</status></tuple><d:person id="p"><r:activities><r:busy/></r:activities></d:person></presence>'
+    ).encode()
+
+
+@pytest.mark.parametrize("transport", ["udp", "tcp"])
+async def test_baresip_sees_its_contacts_come_change_and_go(
+    running_set: RunningSet, make_phone: MakePhone, tmp_path: Path, transport: str
+) -> None:
+    alice, carol = await make_phone(running_set), await make_phone(running_set)
+    await carol.published(body=pidf(carol.aor))
+    async with baresip(running_set, tmp_path, contacts=(alice.aor, carol.aor), transport=transport) as phone:
+        await phone.lists("Online", carol.aor)
+        await phone.lists("Offline", alice.aor)
+        tag = await alice.published(body=pidf(alice.aor))
+        await phone.says(f"<{alice.aor}> changed status from Offline to Online")
+        response = await alice.request(alice.publish(if_match=tag, body=busy(alice.aor)))
+        await phone.says(f"<{alice.aor}> changed status from Online to Busy")
+        await phone.lists("Busy", alice.aor)
+        await phone.lists("Online", carol.aor)
+        await alice.request(alice.publish(if_match=response["sip-etag"], expires=0))
+        await phone.says(f"<{alice.aor}> changed status from Busy to Offline")
+        watching = await subscriptions(running_set, alice.aor)
+        assert [item["watcher"] for item in watching] == [phone.aor]
+        assert watching[0]["user_agent"].startswith("baresip")
+        assert watching[0]["transport"] == transport
+
+    async def gone() -> bool:
+        return not await subscriptions(running_set, alice.aor) and not await subscriptions(running_set, carol.aor)
+
+    await until(gone, "baresip has unsubscribed")
+
+
+@pytest.mark.parametrize("transport", ["udp", "tcp"])
+async def test_what_baresip_publishes_is_seen_until_it_leaves(
+    running_set: RunningSet, make_phone: MakePhone, tmp_path: Path, transport: str
+) -> None:
+    bob = await make_phone(running_set)
+    async with baresip(running_set, tmp_path, publish=600, transport=transport) as phone:
+        _, first = await bob.subscribed(phone.aor)
+        assert len(tuples(first.body)) == 1
+        for command, basic in (("online", "open"), ("offline", "closed"), ("online", "open")):
+            await phone.command(f"presence_{command}")
+            await bob.notify_where(partial(shows, basic))
+        assert len(await publications(running_set, phone.aor)) == 1
+        assert "publisher got error" not in phone.said()
+    gone = await bob.notify_where(lambda notify: "offline" in tuples(notify.body))
+    assert [*tuples(gone.body).values()] == ["closed"]
+    assert await publications(running_set, phone.aor) == []
+
+
+def shows(basic: str, notify: Message) -> bool:
+    return list(tuples(notify.body).values()) == [basic]
