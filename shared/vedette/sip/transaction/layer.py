@@ -1,7 +1,8 @@
 """All transactions of one process (RFC 3261 section 17), without I/O.
 
 Feed it with `receive_request`, `receive_response`, `handle_timer` and the sends; after each call drain `outgoing()`
-and `events()` and arm one timer for `next_timer()`. It never raises for what the network sends.
+and `events()` and arm one timer for `next_timer()`. Requests have passed `check`. All that it raises for what the
+network sends is SipError, for a response whose Via or CSeq cannot be read.
 """
 
 from dataclasses import dataclass
