@@ -54,6 +54,7 @@ def summarize(document: bytes) -> Summary:
         etree.QName(child).localname
         for element in root.iter(f"{{{RPID}}}activities")
         for child in element.iterchildren(tag=etree.Element)
+        if child.tag != f"{{{RPID}}}note"
     ]
     notes = [
         text.strip()
