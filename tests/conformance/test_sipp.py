@@ -18,24 +18,24 @@ RATE = 150
 PATIENCE = 60.0
 
 
-def free_port(host: str) -> int:
-    """A port that nobody has, for UDP and TCP."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe, socket.socket() as stream:
+def free_port(host: str, kind: socket.SocketKind) -> int:
+    """A port that nobody has."""
+    with socket.socket(socket.AF_INET, kind) as probe:
         probe.bind((host, 0))
-        stream.bind(probe.getsockname())
         return int(probe.getsockname()[1])
 
 
-@pytest.mark.parametrize(("name", "transport"), [("udp", "u1"), ("tcp", "t1")])
+@pytest.mark.parametrize("transport", ["udp", "tcp"])
 @pytest.mark.parametrize("scenario", ["publish", "watch"])
 async def test_hundreds_of_calls_of_sipp_end_well(
-    running_set: RunningSet, tmp_path: Path, scenario: str, name: str, transport: str
+    running_set: RunningSet, tmp_path: Path, scenario: str, transport: str
 ) -> None:
     host, port = running_set.sip
-    run = token(f"sipp-{name}-")
+    run = token(f"sipp-{transport}-")
+    mode, kind = ("u1", socket.SOCK_DGRAM) if transport == "udp" else ("t1", socket.SOCK_STREAM)
     command = [
-        required("sipp"), f"{host}:{port}", "-sf", str(SCENARIOS / f"{scenario}.xml"), "-t", transport,
-        "-i", host, "-p", str(free_port(host)), "-ci", host, "-key", "run", run, "-nd", "-nostdin",
+        required("sipp"), f"{host}:{port}", "-sf", str(SCENARIOS / f"{scenario}.xml"), "-t", mode,
+        "-i", host, "-p", str(free_port(host, kind)), "-ci", host, "-key", "run", run, "-nd", "-nostdin",
         "-m", str(CALLS), "-r", str(RATE), "-l", str(CALLS), "-recv_timeout", "15000", "-trace_err",
         "-error_file", str(tmp_path / "errors"),
     ]  # fmt: skip
