@@ -15,6 +15,7 @@ from tests.compose.report import Report
 from tests.compose.work import until_all_work
 
 LOG_LINES = "40"
+SCALED = {"presence_core": 3, "notifier": 2}
 
 
 async def show_all(project: Project, report: Report, *, network: str) -> None:
@@ -35,12 +36,14 @@ async def show_all(project: Project, report: Report, *, network: str) -> None:
             step.facts["requests"] = await every_exchange(project, transport)
     await show_scaling_and_faults(project, report)
     kept = [Kept(project, transport) for transport in TRANSPORTS]
-    for how in (["restart"], ["down"]):
-        with report.step(f"docker-compose {how[0]}, up -d: publications and subscriptions go on") as step:
+    for how, replicas in (("restart", {}), ("down", SCALED)):
+        with report.step(
+            f"docker-compose {how}, up with {replicas or 'one of each'}: what was there goes on"
+        ) as step:
             for each in kept:
                 await each.begin()
-            await project.compose(*how)
-            await project.up()
+            await project.compose(how)
+            await project.up(**replicas)
             step.facts["containers"] = await outside.until_healthy(project)
             for each in kept:
                 await each.go_on()
@@ -51,14 +54,12 @@ async def show_all(project: Project, report: Report, *, network: str) -> None:
 
 async def show_scaling_and_faults(project: Project, report: Report) -> None:
     """What happens under load."""
-    with report.step("a load starts on one core and one notifier") as step:
-        load_stack = contextlib.AsyncExitStack()
-        load = await load_stack.enter_async_context(under_load(project))
-        step.facts["at work"] = str(await until_all_work(project, presence_core=1, notifier=1))
-    async with load_stack:
+    async with under_load(project) as load:
+        with report.step("a load has started: the one core and the one notifier work") as step:
+            step.facts["at work"] = str(await until_all_work(project, presence_core=1, notifier=1))
         faults = Faults(project, load)
         with report.step("--scale presence-core=3 --scale notifier=2 under load: all of them work") as step:
-            await faults.scale(step, presence_core=3, notifier=2)
+            await faults.scale(step, **SCALED)
         for how in ("kill", "stop"):
             for service in ("presence-core", "notifier"):
                 with report.step(f"docker {how} of one {service} under load fails no request") as step:
@@ -90,7 +91,8 @@ async def run(arguments: argparse.Namespace) -> int:
         await project.down("-v")
         await show_all(project, report, network=arguments.build_network)
     except (AssertionError, EngineError, OSError, aiohttp.ClientError) as error:
-        problem = f"{report.steps[-1].name if report.steps else 'cleaning up'}: {str(error) or 'an answer or a NOTIFY did not come in time'}"
+        where = report.steps[-1].name if report.steps else "cleaning up"
+        problem = f"{where}: {str(error) or 'an answer or a NOTIFY did not come in time'}"
         with contextlib.suppress(EngineError):
             report.say(await project.compose("logs", "--no-color", "--tail", LOG_LINES))
     finally:
