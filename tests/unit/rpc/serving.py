@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 
 from vedette.rpc.client import Peer, Peers
@@ -43,6 +43,16 @@ async def served(
         yield here
     finally:
         await server.stop()
+
+
+@asynccontextmanager
+async def served_together(*handlers: Mapping[str, Handler]) -> AsyncIterator[list[Served]]:
+    """A server for each of these; stopped at once, since each takes its moment."""
+    stacks = [AsyncExitStack() for _ in handlers]
+    try:
+        yield [await stack.enter_async_context(served(each)) for stack, each in zip(stacks, handlers, strict=True)]
+    finally:
+        await asyncio.gather(*(stack.aclose() for stack in stacks))
 
 
 @asynccontextmanager

@@ -138,12 +138,18 @@ class Delivery:
                 by_edge.setdefault((dialog.edge_instance, dialog.edge_address), []).append(claim)
         if without_document:
             await self._give_back(without_document, FAULT_PAUSE)
-        await asyncio.gather(
+        ends = await asyncio.gather(
             *(
                 self._hand_over(instance, address, group, dialogs, documents)
                 for (instance, address), group in by_edge.items()
-            )
+            ),
+            return_exceptions=True,
         )
+        for group, end in zip(by_edge.values(), ends, strict=True):
+            if isinstance(end, Exception):
+                # A fault of ours: what other edges took is on its way and must not be given back with this.
+                log.error("cannot hand over", notifies=len(group), exc_info=end)
+                await self._give_back(group, FAULT_PAUSE)
 
     async def _compose(self, claims: list[Claim], dialogs: dict[bytes, DialogRecord]) -> dict[ViewKey, Document]:
         """The document of every view that the claims need, each composed once.
@@ -193,18 +199,18 @@ class Delivery:
         body = self._encode(NotifyBatch([documents[key] for key in shared], items))
         try:
             answer = await self._edges.call(peer, NOTIFIES, body, timeout=RPC_TIMEOUT, instance=instance)
-            refused = self._decode(answer).refused
+            refused = [claims[index] for index in self._decode(answer).refused]
         except NotDoneError as error:
             log.info("edge did not take notifies", edge=instance, notifies=len(items), reason=str(error))
             self._edge_gone(instance, address)
             await self._give_back(claims, EDGE_GONE_PAUSE)
-        except (OutcomeUnknownError, *UNREADABLE) as error:
+        except (OutcomeUnknownError, *UNREADABLE, IndexError) as error:
             # It may be sending them: its outcomes, or its end, or time will tell.
             log.warning("edge may have taken notifies", edge=instance, notifies=len(items), reason=str(error))
             self._edge_gone(instance, address)
         else:
             if refused:
-                await self._give_back([claims[index] for index in refused], EDGE_FULL_PAUSE)
+                await self._give_back(refused, EDGE_FULL_PAUSE)
 
     async def _give_back(self, claims: Sequence[Claim], seconds: float) -> None:
         """These were surely not sent: they are owed again, after a pause."""

@@ -1,0 +1,349 @@
+"""Delivery: who gets what, and what becomes of what could not be delivered (invariants 3, 4, 5)."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+import msgspec
+import pytest
+
+from notifier.domain.claims import Claim
+from notifier.domain.views import Views
+from notifier.flows import delivery as delivery_module
+from notifier.flows.delivery import DISPATCHES, EDGE_FULL_PAUSE, EDGE_GONE_PAUSE, FAULT_PAUSE, Delivery
+from tests.unit.notifier.claimed import ALICE, PENDING, TERMINATED, claim, dialog
+from tests.unit.notifier.worlds import ClaimStore, States
+from tests.unit.rpc.serving import hello, peers_of, served_together
+from tests.wait import until_true
+from vedette.documents.pidf import neutral
+from vedette.rpc.client import Peers
+from vedette.rpc.contract import NOTIFIES, NotifyBatch, Taken
+from vedette.rpc.server import NotReadyError
+from vedette.store.database import StoreError, StoreUnavailableError, StoreUndecidedError
+
+CAROL = "sip:carol@example.com"
+
+
+@dataclass
+class Edge:
+    """An edge that takes batches."""
+
+    instance: str = "edge-1"
+    address: str = ""
+    taken: list[NotifyBatch] = field(default_factory=list)
+    refuses: list[int] = field(default_factory=list)
+    answer: bytes | None = None
+    fault: Exception | None = None
+    gate: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def take(self, body: bytes) -> bytes:
+        self.taken.append(msgspec.msgpack.decode(body, type=NotifyBatch))
+        await self.gate.wait()
+        if self.fault is not None:
+            raise self.fault
+        return self.answer or msgspec.msgpack.encode(Taken(self.refuses))
+
+    def dialogs(self) -> list[str]:
+        """Whose NOTIFYs it was handed, in order."""
+        return [item.dialog_id.decode() for batch in self.taken for item in batch.items]
+
+
+@asynccontextmanager
+async def edges(*instances: str) -> AsyncIterator[list[Edge]]:
+    """Running edges, whose gates are open."""
+    found = [Edge(instance) for instance in instances]
+    async with served_together(*({NOTIFIES: edge.take} for edge in found)) as heres:
+        for edge, here in zip(found, heres, strict=True):
+            edge.address, here.me = here.address, hello(edge.instance)
+            edge.gate.set()
+        yield found
+        for edge in found:
+            edge.gate.set()
+
+
+@dataclass
+class World:
+    """A delivery in its world."""
+
+    store: ClaimStore
+    states: States
+    delivery: Delivery
+    views: Views
+    gone: list[tuple[str, str]]
+    lost: list[bool]
+
+    async def deliver(self) -> None:
+        """Deliver what is claimed until nothing more is; return when it has been handed over."""
+        while await self.delivery._step():
+            pass
+        await self.delivery.drain()
+
+
+def world(store: ClaimStore, states: States, peers: Peers) -> World:
+    gone: list[tuple[str, str]] = []
+    lost: list[bool] = []
+    views = Views(100)
+    delivery = Delivery(
+        store,
+        states,
+        views,
+        peers,
+        bell_heard=lambda: True,
+        edge_gone=lambda instance, address: gone.append((instance, address)),
+        claims_lost=lambda: lost.append(True),
+    )
+    return World(store, states, delivery, views, gone, lost)
+
+
+@asynccontextmanager
+async def delivering(claims: list[Claim], *, to: list[Edge]) -> AsyncIterator[World]:
+    """A world with these claims, whose dialogs are over the edges in turn."""
+    records = [
+        dialog(
+            owed.dialog_id.decode(),
+            owed.presentity_uri,
+            event=owed.event,
+            edge_instance=to[index % len(to)].instance,
+            edge_address=to[index % len(to)].address,
+        )
+        for index, owed in enumerate(claims)
+    ]
+    async with peers_of(*(edge.address for edge in to)) as peers:
+        await peers.probe()
+        yield world(ClaimStore(claims), States(*records), peers)
+
+
+async def test_watchers_of_one_view_share_one_document() -> None:
+    async with (
+        edges("edge-1") as [edge],
+        delivering([claim("a"), claim("b", cseq=9), claim("c", CAROL)], to=[edge]) as w,
+    ):
+        await w.deliver()
+    [batch] = edge.taken
+    assert [(item.dialog_id, item.cseq, item.document) for item in batch.items] == [
+        (b"a", 3, 0), (b"b", 9, 0), (b"c", 3, 1),
+    ]  # fmt: skip
+    assert [document.body for document in batch.documents] == [neutral(ALICE), neutral(CAROL)]
+    assert w.views.compositions == 2
+    assert len(w.states.asked) == 2
+    assert w.store.applied == []
+    assert w.delivery.claimed == 3
+
+
+async def test_a_view_that_was_composed_before_is_not_read_again() -> None:
+    async with edges("edge-1") as [edge], delivering([claim("a")], to=[edge]) as w:
+        w.store.batches.append([claim("a", cseq=4)])
+        w.store.batches.append([claim("a", cseq=5, version=6)])
+        await w.deliver()
+    assert len(edge.taken) == 3
+    assert [version for _, version in w.states.asked] == [5, 6]
+    assert w.views.compositions == 2
+
+
+async def test_each_edge_gets_the_notifies_of_its_dialogs() -> None:
+    async with edges("edge-1", "edge-2") as both, delivering([claim(name) for name in "abcd"], to=both) as w:
+        await w.deliver()
+    assert [edge.dialogs() for edge in both] == [["a", "c"], ["b", "d"]]
+    assert [len(batch.documents) for edge in both for batch in edge.taken] == [1, 1]
+
+
+async def test_prs_07_a_pending_watcher_gets_no_document_and_a_terminated_one_the_last() -> None:
+    claims = [claim("a", status=PENDING), claim("b", status=TERMINATED)]
+    async with edges("edge-1") as [edge], delivering(claims, to=[edge]) as w:
+        await w.deliver()
+    [batch] = edge.taken
+    assert [(item.document, item.subscription_state) for item in batch.items] == [
+        (-1, "pending;expires=600"), (0, "terminated;reason=timeout"),
+    ]  # fmt: skip
+
+
+async def test_only_pending_watchers_need_no_document_at_all() -> None:
+    async with edges("edge-1") as [edge], delivering([claim("a", status=PENDING)], to=[edge]) as w:
+        await w.deliver()
+    assert [batch.documents for batch in edge.taken] == [[]]
+    assert w.states.asked == []
+
+
+async def test_a_dialog_that_is_not_there_any_more_is_passed_over() -> None:
+    async with edges("edge-1") as [edge], delivering([claim("a"), claim("b")], to=[edge]) as w:
+        del w.states.known[b"a"]
+        await w.deliver()
+    assert edge.dialogs() == ["b"]
+    assert w.store.applied == []
+
+
+async def test_a_view_that_cannot_be_composed_delays_nobody_else_and_is_tried_again_later() -> None:
+    claims = [claim("a", CAROL, event="no-such-package"), claim("b"), claim("c", CAROL)]
+    async with edges("edge-1") as [edge], delivering(claims, to=[edge]) as w:
+        await w.deliver()
+    assert edge.dialogs() == ["b", "c"]
+    assert w.store.given_back() == {"a": FAULT_PAUSE}
+    assert w.lost == []
+
+
+async def test_what_an_edge_has_no_room_for_is_owed_again_soon() -> None:
+    async with edges("edge-1") as [edge], delivering([claim(name) for name in "abc"], to=[edge]) as w:
+        edge.refuses = [0, 2]
+        await w.deliver()
+    assert w.store.given_back() == {"a": EDGE_FULL_PAUSE, "c": EDGE_FULL_PAUSE}
+    assert [outcome.cseq for outcome, _ in w.store.applied] == [3, 3]
+    assert w.gone == []
+
+
+async def test_an_edge_that_surely_took_nothing_gives_it_all_back_and_is_suspected() -> None:
+    async with edges("edge-1", "edge-2") as [edge, other]:
+        edge.fault = NotReadyError()
+        async with delivering([claim("a"), claim("b")], to=[edge, other]) as w:
+            await w.deliver()
+            assert w.store.given_back() == {"a": EDGE_GONE_PAUSE}
+            assert w.gone == [("edge-1", edge.address)]
+    assert other.dialogs() == ["b"]
+
+
+async def test_an_edge_that_is_gone_and_one_whose_address_has_another_are_the_same() -> None:
+    async with edges("edge-2") as [other]:
+        gone = Edge("edge-1", "127.0.0.1:1")
+        replaced = Edge("edge-0", other.address)
+        async with delivering([claim("a"), claim("b"), claim("c")], to=[gone, replaced, other]) as w:
+            await w.deliver()
+            assert w.store.given_back() == {"a": EDGE_GONE_PAUSE, "b": EDGE_GONE_PAUSE}
+            assert sorted(w.gone) == [("edge-0", other.address), ("edge-1", "127.0.0.1:1")]
+    assert other.dialogs() == ["c"]
+
+
+@pytest.mark.parametrize(
+    "answer", [b"\xc1", b"", b"\x91\xa1x", b"\x91\x91\xa1\xff", msgspec.msgpack.encode(Taken([7]))]
+)
+async def test_an_edge_that_may_have_taken_them_keeps_its_marks_and_is_suspected(answer: bytes) -> None:
+    async with edges("edge-1", "edge-2") as [edge, other]:
+        edge.answer = answer
+        edge.fault = None if answer else RuntimeError("a fault")
+        async with delivering([claim("a"), claim("b")], to=[edge, other]) as w:
+            await w.deliver()
+            assert w.store.applied == []
+            assert w.gone == [("edge-1", edge.address)]
+    assert [edge.dialogs(), other.dialogs()] == [["a"], ["b"]]
+
+
+async def test_an_edge_that_does_not_answer_in_time_keeps_its_marks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(delivery_module, "RPC_TIMEOUT", 0.2)
+    async with edges("edge-1") as [edge]:
+        edge.gate.clear()
+        async with delivering([claim("a")], to=[edge]) as w:
+            await w.deliver()
+            assert w.store.applied == []
+            assert w.gone == [("edge-1", edge.address)]
+            edge.gate.set()
+
+
+async def test_an_edge_that_hangs_delays_no_other() -> None:
+    async with edges("edge-1", "edge-2") as [slow, quick]:
+        slow.gate.clear()
+        async with delivering([claim("a"), claim("b")], to=[slow, quick]) as w:
+            w.store.batches.append([claim("b", cseq=4)])
+            running = asyncio.create_task(w.deliver())
+            await until_true(lambda: len(quick.taken) == 2, "the other edge gets both its batches")
+            assert not running.done()
+            slow.gate.set()
+            await running
+    assert [slow.dialogs(), quick.dialogs()] == [["a"], ["b", "b"]]
+
+
+async def test_a_fault_of_ours_with_one_edge_gives_back_nothing_that_another_took(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with (
+        edges("edge-1", "edge-2") as [edge, other],
+        delivering([claim("a"), claim("b")], to=[edge, other]) as w,
+    ):
+        encode = w.delivery._encode
+
+        def encode_or_fail(batch: NotifyBatch) -> bytes:
+            if batch.items[0].dialog_id == b"a":
+                raise OverflowError("a fault of ours")
+            return encode(batch)
+
+        monkeypatch.setattr(w.delivery, "_encode", encode_or_fail)
+        await w.deliver()
+        assert w.store.given_back() == {"a": FAULT_PAUSE}
+    assert [edge.dialogs(), other.dialogs()] == [[], ["b"]]
+
+
+async def test_what_cannot_be_read_is_owed_again() -> None:
+    async with edges("edge-1") as [edge], delivering([claim("a"), claim("b")], to=[edge]) as w:
+        w.states.fault = StoreUnavailableError("gone")
+        await w.deliver()
+    assert edge.taken == []
+    assert w.store.given_back() == {"a": EDGE_GONE_PAUSE, "b": EDGE_GONE_PAUSE}
+    assert w.lost == []
+
+
+async def test_marks_that_can_neither_be_used_nor_given_back_are_told() -> None:
+    async with edges("edge-1") as [edge], delivering([claim("a")], to=[edge]) as w:
+        w.states.fault = w.store.fault = StoreUnavailableError("gone")
+        await w.deliver()
+    assert (w.store.applied, w.lost) == ([], [True])
+
+
+async def test_no_more_is_claimed_than_can_be_handed_over() -> None:
+    async with edges("edge-1") as [edge]:
+        edge.gate.clear()
+        async with delivering([claim("a")], to=[edge]) as w:
+            w.store.batches += [[claim("a", cseq=number)] for number in range(4, 4 + 2 * DISPATCHES)]
+            running = asyncio.create_task(w.deliver())
+            await until_true(lambda: len(edge.taken) == DISPATCHES, "as many batches as may be are under way")
+            assert w.store.claims == DISPATCHES
+            edge.gate.set()
+            await running
+    assert len(edge.taken) == 2 * DISPATCHES + 1
+
+
+# the loop
+
+
+@contextlib.contextmanager
+def running(w: World) -> Iterator[asyncio.Task[None]]:
+    """The delivery as a task, ended at the end."""
+    task = asyncio.create_task(w.delivery.run())
+    try:
+        yield task
+    finally:
+        task.cancel()
+
+
+async def test_not_10_a_wake_up_claims_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(delivery_module, "POLL", 3600.0)
+    async with edges("edge-1") as [edge], delivering([claim("a")], to=[edge]) as w:
+        with running(w):
+            w.delivery.wake()
+            await until_true(lambda: edge.dialogs() == ["a"], "the claim is delivered")
+            w.store.batches.append([claim("a", cseq=4)])
+            w.delivery.wake()
+            await until_true(lambda: edge.dialogs() == ["a", "a"], "the next claim is delivered")
+
+
+@pytest.mark.parametrize(("heard", "interval"), [(True, "POLL"), (False, "POLL_WITHOUT_BELL")])
+async def test_without_wake_ups_it_polls(heard: bool, interval: str, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: FBT001
+    for name in ("POLL", "POLL_WITHOUT_BELL"):
+        monkeypatch.setattr(delivery_module, name, 0.01 if name == interval else 3600.0)
+    async with edges("edge-1") as [edge], delivering([claim("a")], to=[edge]) as w:
+        w.delivery._bell_heard = lambda: heard
+        with running(w):
+            await until_true(lambda: edge.dialogs() == ["a"], "the claim is delivered")
+
+
+@pytest.mark.parametrize(
+    ("fault", "lost"),
+    [(StoreUnavailableError("gone"), []), (StoreUndecidedError("broken"), [True])],
+)
+async def test_a_claim_that_failed_is_made_again_and_told_where_it_may_have_been_made(
+    fault: StoreError, lost: list[bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(delivery_module, "POLL", 0.01)
+    async with edges("edge-1") as [edge], delivering([claim("a")], to=[edge]) as w:
+        w.store.batches.insert(0, fault)
+        with running(w):
+            await until_true(lambda: edge.dialogs() == ["a"], "the claim is delivered")
+        assert w.lost == lost

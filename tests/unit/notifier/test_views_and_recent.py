@@ -1,0 +1,100 @@
+"""Documents composed once and remembered a while (rows CMP-10, PRS-12, PRS-18, NOT-24)."""
+
+from itertools import permutations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from notifier.domain.recent import Recent
+from notifier.domain.views import ViewKey, Views
+from tests.unit.notifier.claimed import ALICE
+from vedette.documents.pidf import PIDF, neutral
+from vedette.records import PublicationRecord
+from vedette.rpc.contract import Document
+
+KEY = ViewKey(ALICE, "presence", 5, "application/pidf+xml")
+
+
+def publication(number: int, version: int, basic: str = "open") -> PublicationRecord:
+    body = f'<presence xmlns="{PIDF}"><tuple id="t"><status><basic>{basic}</basic></status></tuple></presence>'
+    return PublicationRecord(bytes([number]) * 16, version, 1, "application/pidf+xml", body.encode(), 2000.0)
+
+
+def places(document: Document, *numbers: int) -> list[int]:
+    return [document.body.index(b'id="t.%02x' % number) for number in numbers]
+
+
+def test_prs_18_a_presentity_without_publications_has_the_neutral_document() -> None:
+    assert Views(10).compose(KEY, []) == Document("application/pidf+xml", neutral(ALICE))
+
+
+def test_clients_8_the_newest_state_comes_first() -> None:
+    document = Views(10).compose(KEY, [publication(1, 2), publication(2, 9), publication(3, 5)])
+    assert places(document, 2, 3, 1) == sorted(places(document, 2, 3, 1))
+
+
+def test_cmp_10_and_prs_12_the_document_does_not_depend_on_the_order_in_which_publications_are_read() -> None:
+    publications = [publication(1, 3), publication(2, 3), publication(3, 4, "closed"), publication(4, 1)]
+    bodies = {Views(10).compose(KEY, order).body for order in permutations(publications)}
+    assert len(bodies) == 1
+
+
+def test_a_document_is_composed_once_for_each_view() -> None:
+    views = Views(10)
+    assert views.get(KEY) is None
+    document = views.compose(KEY, [publication(1, 5)])
+    assert views.get(KEY) is document
+    assert views.compositions == 1
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        KEY._replace(presentity_uri="sip:carol@example.com"),
+        KEY._replace(event="dialog"),
+        KEY._replace(version=6),
+        KEY._replace(media_type="application/xpidf+xml"),
+    ],
+)
+def test_not_24_a_view_is_a_presentity_at_a_version_in_a_media_type(other: ViewKey) -> None:
+    views = Views(10)
+    views.compose(KEY, [])
+    assert views.get(other) is None
+
+
+def test_views_forget_what_was_used_least_recently() -> None:
+    views = Views(2)
+    keys = [KEY._replace(version=version) for version in (1, 2, 3)]
+    views.compose(keys[0], [])
+    views.compose(keys[1], [])
+    assert views.get(keys[0]) is not None
+    views.compose(keys[2], [])
+    assert [views.get(key) is not None for key in keys] == [True, False, True]
+
+
+def test_a_view_that_cannot_be_composed_is_not_remembered() -> None:
+    views = Views(2)
+    key = KEY._replace(event="no-such-package")
+    with pytest.raises(KeyError):
+        views.compose(key, [])
+    assert (views.get(key), views.compositions) == (None, 0)
+
+
+@given(
+    limit=st.integers(0, 4),
+    steps=st.lists(st.tuples(st.booleans(), st.integers(0, 6)), max_size=40),
+)
+def test_recent_keeps_the_entries_used_last(limit: int, steps: list[tuple[bool, int]]) -> None:
+    recent: Recent[int, int] = Recent(limit)
+    model: list[tuple[int, int]] = []
+    for number, (put, key) in enumerate(steps):
+        held = dict(model)
+        if put:
+            recent.put(key, number)
+            model = [*(item for item in model if item[0] != key), (key, number)][-limit:] if limit else []
+        else:
+            assert recent.get(key) == held.get(key)
+            if key in held:
+                model = [*(item for item in model if item[0] != key), (key, held[key])]
+        assert len(recent) == len(model) <= limit

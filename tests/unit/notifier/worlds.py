@@ -1,0 +1,142 @@
+"""What the notifier's flows need of the world, in memory (the protocols of notifier/flows/ports.py)."""
+
+from collections.abc import Sequence
+
+from notifier.domain.claims import Claim
+from notifier.domain.ended import Ended
+from notifier.domain.outcome_policy import Settlement
+from notifier.flows.ports import PresentityKey
+from vedette.records import DialogRecord, PublicationRecord
+from vedette.rpc.contract import Outcome
+from vedette.store.database import StoreError
+
+
+class ClaimStore:
+    """Gives out the claims that were put in, a list at a time, and remembers what is applied."""
+
+    def __init__(self, *batches: list[Claim] | StoreError) -> None:
+        self.batches = list(batches)
+        self.claims = 0
+        self.applied: list[tuple[Outcome, Settlement]] = []
+        self.fault: StoreError | None = None
+        """What `apply` raises."""
+        self.owed_again = 0
+
+    async def claim(self, events: int, dialogs: int) -> list[Claim]:
+        """The next list, or nothing."""
+        self.claims += 1
+        batch = self.batches.pop(0) if self.batches else []
+        if isinstance(batch, StoreError):
+            raise batch
+        return batch
+
+    async def apply(self, outcomes: Sequence[tuple[Outcome, Settlement]]) -> int:
+        """Remember them."""
+        if self.fault is not None:
+            raise self.fault
+        self.applied += outcomes
+        return self.owed_again
+
+    def given_back(self) -> dict[str, float]:
+        """The dialogs that owe their NOTIFY again, each with its pause."""
+        assert all(settlement.verdict == "again" for _, settlement in self.applied)
+        return {outcome.dialog_id.decode(): settlement.seconds for outcome, settlement in self.applied}
+
+
+class States:
+    """Reads dialogs and publications from dictionaries."""
+
+    def __init__(self, *dialogs: DialogRecord) -> None:
+        self.known = {dialog.dialog_id: dialog for dialog in dialogs}
+        self.publications: dict[str, list[PublicationRecord]] = {}
+        """By the presentity's URI."""
+        self.fault: StoreError | None = None
+        self.asked: list[tuple[PresentityKey, int]] = []
+
+    async def dialogs(self, claims: Sequence[Claim]) -> dict[bytes, DialogRecord]:
+        """Those that are known."""
+        if self.fault is not None:
+            raise self.fault
+        return {claim.dialog_id: self.known[claim.dialog_id] for claim in claims if claim.dialog_id in self.known}
+
+    async def states(
+        self, wanted: Sequence[tuple[PresentityKey, int]]
+    ) -> dict[tuple[PresentityKey, int], list[PublicationRecord]]:
+        """What was put in."""
+        self.asked += wanted
+        return {(key, version): self.publications.get(key[1], []) for key, version in wanted}
+
+
+class EndingStore:
+    """Gives out what ended, a list at a time."""
+
+    def __init__(self, *batches: list[Ended] | StoreError) -> None:
+        self.batches = list(batches)
+        self.expired = 0
+        self.tombstones: list[int | StoreError] = []
+        """What `sweep` says in turn; then 0."""
+        self.swept: list[tuple[float, int]] = []
+        self.forgotten: list[float] = []
+
+    async def expire(self, limit: int) -> list[Ended]:
+        """The next list, or nothing."""
+        self.expired += 1
+        batch = self.batches.pop(0) if self.batches else []
+        if isinstance(batch, StoreError):
+            raise batch
+        return batch
+
+    async def sweep(self, age: float, limit: int) -> int:
+        """The next number."""
+        self.swept.append((age, limit))
+        count = self.tombstones.pop(0) if self.tombstones else 0
+        if isinstance(count, StoreError):
+            raise count
+        return count
+
+    async def forget_replicas(self, age: float) -> None:
+        """Remember it."""
+        self.forgotten.append(age)
+
+
+class Graveyard:
+    """Marks and dialogs of the dead, and who is dead."""
+
+    def __init__(self) -> None:
+        self.notifiers: list[str] = []
+        self.edges: list[tuple[str, str]] = []
+        self.marks: list[int] = []
+        """What `clear_marks` says in turn; then 0."""
+        self.cleared: list[tuple[list[str], float]] = []
+        self.dialogs: list[int] = []
+        """What `rehome` says in turn; then 0."""
+        self.rehomed: list[tuple[str, str, str]] = []
+        self.forgotten: list[str] = []
+        self.fault: StoreError | None = None
+        self.rounds = 0
+
+    async def clear_marks(self, dead: Sequence[str], limit: int, grace: float) -> int:
+        """The next number."""
+        self.cleared.append((list(dead), grace))
+        return self.marks.pop(0) if self.marks else 0
+
+    async def rehome(self, gone: str, instance: str, address: str, limit: int) -> int:
+        """The next number."""
+        self.rehomed.append((gone, instance, address))
+        return self.dialogs.pop(0) if self.dialogs else 0
+
+    async def dead(self) -> list[str]:
+        """The notifiers that were put in."""
+        self.rounds += 1
+        if self.fault is not None:
+            fault, self.fault = self.fault, None
+            raise fault
+        return [instance for instance in self.notifiers if instance not in self.forgotten]
+
+    async def gone_edges(self, seconds: float) -> list[tuple[str, str]]:
+        """The edges that were put in."""
+        return [edge for edge in self.edges if edge[0] not in self.forgotten]
+
+    async def forget(self, instance: str) -> None:
+        """Remember it."""
+        self.forgotten.append(instance)
