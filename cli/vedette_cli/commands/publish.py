@@ -17,6 +17,7 @@ from vedette_cli.commands.sip_options import (
     check_uri,
     fail,
     open_agent,
+    say,
     stop_at_signals,
     told,
 )
@@ -62,7 +63,8 @@ async def _publish(
     async with agent:
         publisher = Publisher(agent, presentity)
         await publisher.publish(document, expires)
-        _say("published", presentity, publisher, as_json=as_json)
+        if not _say("published", presentity, publisher, as_json=as_json):
+            stop.set()
         while keep and not stop.is_set():
             try:
                 async with asyncio.timeout(max(1.0, publisher.expires * 0.8)):
@@ -70,17 +72,17 @@ async def _publish(
             except TimeoutError:
                 # a refresh with the document, so that a server that has forgotten it learns it anew
                 await publisher.publish(document, expires)
-                _say("refreshed", presentity, publisher, as_json=as_json)
+                if not _say("refreshed", presentity, publisher, as_json=as_json):
+                    stop.set()
         if keep:
             await publisher.remove()
             _say("removed", presentity, publisher, as_json=as_json)
 
 
-def _say(what: str, presentity: str, publisher: Publisher, *, as_json: bool) -> None:
+def _say(what: str, presentity: str, publisher: Publisher, *, as_json: bool) -> bool:
     if as_json:
         facts = {"event": what, "presentity": presentity, "etag": publisher.etag, "expires": publisher.expires}
-        typer.echo(json.dumps(facts))
-    elif what == "removed":
-        typer.echo(f"removed {presentity}")
-    else:
-        typer.echo(f"{what} {presentity} for {publisher.expires} seconds (entity tag {publisher.etag})")
+        return say(json.dumps(facts))
+    if what == "removed":
+        return say(f"removed {presentity}")
+    return say(f"{what} {presentity} for {publisher.expires} seconds (entity tag {publisher.etag})")

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import os
 import signal
 import sys
 from collections.abc import Iterator
@@ -80,6 +81,17 @@ def told(presentity: str) -> Iterator[None]:
         fail(f"{presentity}: {error}")
     except SipError as error:
         fail(f"{presentity}: the server's answer cannot be read: {error.reason}")
+
+
+def say(line: str) -> bool:
+    """Print a line; False where nobody reads any more, as behind `| head -1`."""
+    try:
+        typer.echo(line)
+    except BrokenPipeError:
+        # Python itself writes to stdout once more at its end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return False
+    return True
 
 
 def stop_at_signals(stop: asyncio.Event) -> None:

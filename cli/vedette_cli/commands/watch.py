@@ -3,8 +3,6 @@
 import asyncio
 import contextlib
 import json
-import os
-import sys
 from datetime import datetime
 from typing import Annotated
 
@@ -20,6 +18,7 @@ from vedette_cli.commands.sip_options import (
     UserOption,
     check_uri,
     open_agent,
+    say,
     stop_at_signals,
     told,
 )
@@ -119,26 +118,22 @@ class _Watch:
         if notification.body:
             with contextlib.suppress(DocumentError):
                 summary = summarize(notification.body)
-        try:
-            (self._say_json if self._as_json else self._say)(notification, summary)
-        except BrokenPipeError:
-            # nobody reads any more: end as at Ctrl-C; Python itself writes to stdout once more at its end
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if not say((self._in_json if self._as_json else self._in_words)(notification, summary)):
             self._stop.set()
         if notification.state == "terminated":
             self._last = notification
             self._over.set()
 
-    def _say(self, notification: Notification, summary: Summary | None) -> None:
+    def _in_words(self, notification: Notification, summary: Summary | None) -> str:
         words = ["no state" if summary is None else summary.status]
         if summary is not None:
             words += summary.activities
             words += [f'"{" ".join(note.split())}"' for note in summary.notes]
         if notification.state != "active":
             words.append(f"({notification.state}{', ' + notification.reason if notification.reason else ''})")
-        typer.echo(f"{datetime.now().astimezone():%H:%M:%S} {self._presentity} {'  '.join(words)}")
+        return f"{datetime.now().astimezone():%H:%M:%S} {self._presentity} {'  '.join(words)}"
 
-    def _say_json(self, notification: Notification, summary: Summary | None) -> None:
+    def _in_json(self, notification: Notification, summary: Summary | None) -> str:
         facts = {
             "time": datetime.now().astimezone().isoformat(),
             "presentity": self._presentity,
@@ -152,4 +147,4 @@ class _Watch:
             "tuples": 0 if summary is None else summary.tuples,
             "document": notification.body.decode("utf-8", "replace"),
         }
-        typer.echo(json.dumps(facts))
+        return json.dumps(facts)
