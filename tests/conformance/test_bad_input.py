@@ -52,7 +52,7 @@ async def answer_to(phone: Phone, data: bytes, branch: str) -> Message:
     return await phone.next_response(branch)
 
 
-async def test_trn_13_msg_53_keep_alives_and_what_is_not_sip_get_no_answer(
+async def test_trn_13_msg_34_msg_53_keep_alives_and_what_is_not_sip_get_no_answer(
     running_set: RunningSet, udp_phone: Phone
 ) -> None:
     for data in (*KEEP_ALIVES, *NOT_SIP, *NO_ANSWERABLE_REQUEST):
@@ -62,7 +62,7 @@ async def test_trn_13_msg_53_keep_alives_and_what_is_not_sip_get_no_answer(
     assert udp_phone.received == [response]
 
 
-async def test_msg_36_a_mandatory_header_that_is_missing_or_malformed_gets_400_and_is_named(
+async def test_msg_33_msg_36_a_mandatory_header_that_is_missing_or_malformed_gets_400_and_is_named(
     running_set: RunningSet, udp_phone: Phone
 ) -> None:
     for name, values in {

@@ -35,7 +35,7 @@ async def test_clients_01_dlg_22_a_preloaded_route_naming_the_server_is_taken_of
 
 
 @pytest.mark.parametrize("transport", ["udp", "tcp"])
-async def test_clients_02_our_contact_is_reachable_by_the_clients_transport_without_a_route(
+async def test_clients_02_trn_01_our_contact_is_reachable_by_the_clients_transport_without_a_route(
     running_set: RunningSet, make_phone: MakePhone, transport: str
 ) -> None:
     phone = await make_phone(running_set, transport=transport)

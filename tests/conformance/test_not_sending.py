@@ -195,7 +195,7 @@ async def test_not_29_not_30_msg_22_whatever_else_a_2xx_carries_is_ignored(
     assert await subscription(running_set, dialog)
 
 
-async def test_not_14_not_21_txn_22_a_watcher_whose_connection_is_gone_is_given_up(
+async def test_not_14_not_21_trn_22_a_watcher_whose_connection_is_gone_is_given_up(
     running_set: RunningSet, make_phone: MakePhone
 ) -> None:
     alice = await make_phone(running_set)

@@ -89,7 +89,7 @@ async def test_sub_07_sub_08_too_short_gets_423_with_min_expires_and_0_never(
     assert (await phone.request(phone.subscribe(dialog, expires=0))).status == 200
 
 
-async def test_sub_20_uas_15_prs_03_accept_without_anything_we_can_send_gets_406(
+async def test_sub_20_sub_21_uas_15_prs_03_accept_without_anything_we_can_send_gets_406(
     running_set: RunningSet, udp_phone: Phone
 ) -> None:
     watched = presentity()
