@@ -53,7 +53,9 @@ async def test_sub_02_sub_33_a_notify_never_leaves_before_the_200(
         assert [message.is_response for message in of_it] == [True, False] * 3
 
 
-async def test_sub_06_sub_31_prs_04_expires_is_honoured_or_shortened(running_set: RunningSet, udp_phone: Phone) -> None:
+async def test_sub_06_sub_31_prs_04_expires_is_honoured_or_shortened(
+    running_set: RunningSet, udp_phone: Phone
+) -> None:
     presentity = f"sip:{token('alice')}@example.com"
     granted = {}
     for asked in (10, 3600, 423197357, 2**32 - 1, None):
