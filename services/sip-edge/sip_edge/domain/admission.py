@@ -75,7 +75,7 @@ def malformed(error: SipError) -> Refusal:
 
 
 def _unsupported(request: Request) -> list[str]:
-    wanted = [tag for row in request.headers.all("require") for tag in split_list(row)]
+    wanted = [tag for row in request.headers.all("require") for tag in split_list(row) if tag]
     return [tag for tag in wanted if tag.lower() not in _SUPPORTED]
 
 

@@ -15,4 +15,4 @@ def make_branch(instance: str, number: int) -> str:
 def owner_of(branch: str) -> str | None:
     """The instance that made the branch, None for a branch that no edge made."""
     instance, dot, number = branch.removeprefix(COOKIE).partition(".")
-    return instance if dot and number and branch.startswith(COOKIE) else None
+    return instance if instance and dot and number and branch.startswith(COOKIE) else None

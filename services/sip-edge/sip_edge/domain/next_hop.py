@@ -31,8 +31,9 @@ def choose_destination(routed: RoutedRequest, flow: Flow, *, flow_is_open: bool)
     """Where to send a request of a dialog whose last SUBSCRIBE came over `flow`.
 
     A stream's own connection first, while it is open: behind NAT there is no other way. Else the next hop of the
-    route set or Contact; but a Contact with an address that cannot be reached from here (private or loopback, while
-    the request came from elsewhere) or without one (`.invalid`, RFC 7118) is answered where the request came from.
+    route set or Contact; but a Contact with an address that cannot be reached from here (private, a carrier's or
+    loopback, while the request came from elsewhere) or without one (`.invalid`, RFC 7118) is answered where the
+    request came from.
     """
     if flow.reliable and flow_is_open:
         return Destination(flow.transport, flow.host, flow.port, flow.connection)
@@ -57,7 +58,7 @@ def _is_behind_nat(contact_host: str, source_host: str) -> bool:
         return False
     if contact.is_loopback:
         return not source.is_loopback
-    return contact.is_private and not source.is_private
+    return not contact.is_global and source.is_global
 
 
 def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:

@@ -42,6 +42,9 @@ class _Pending:
     since: float = field(default_factory=time.monotonic)
     undecided: bool = False
     lost: int = 0
+    """Replicas that were lost with it."""
+    lost_alone: bool = False
+    """Whether it was the only one, so that nobody else can be to blame."""
 
     @property
     def age(self) -> float:
@@ -128,6 +131,7 @@ class CoreCalls:
                 for pending in batch:
                     pending.undecided = True
                     pending.lost += 1
+                    pending.lost_alone = len(batch) == 1
                 if len(batch) > 1:
                     middle = len(batch) // 2
                     await asyncio.gather(self._settle(batch[:middle]), self._settle(batch[middle:]))
@@ -176,8 +180,7 @@ class CoreCalls:
         left: list[_Pending] = []
         for pending in batch:
             if pending.undecided:
-                hopeless = pending.age > PATIENCE or (len(batch) == 1 and pending.lost >= MAX_LOST_REPLICAS)
-                if hopeless:
+                if pending.age > PATIENCE or (pending.lost_alone and pending.lost >= MAX_LOST_REPLICAS):
                     self._finish(pending, UNDECIDED)
                     continue
             elif pending.age > NOBODY_PATIENCE and not someone_ready:

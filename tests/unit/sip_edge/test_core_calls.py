@@ -1,0 +1,388 @@
+"""Calls to presence-core over real RPC: each gets exactly one reply, and the right one (invariants 1, 2, 5, 6)."""
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+import msgspec
+import pytest
+
+from sip_edge.flows import core_calls as core_calls_module
+from sip_edge.flows.core_calls import MAX_LOST_REPLICAS, CoreCalls
+from tests.integration.calls import publish
+from tests.unit.rpc.serving import crooked, hello, http, peers_of, read_request, served, served_together
+from tests.wait import until_true
+from vedette.rpc.client import Peers
+from vedette.rpc.contract import HELLO, REQUESTS, UNKNOWN, PublishCall, Reply, ReplyBatch, RequestBatch
+from vedette.rpc.discovery import Discovery
+from vedette.rpc.server import NotReadyError
+
+UNAVAILABLE = Reply(503, headers=[("Retry-After", "2")])
+UNDECIDED = Reply(504, "Outcome unknown")
+
+
+@pytest.fixture(autouse=True)
+def _hurry(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(core_calls_module, "PAUSE", 0.01)
+
+
+@dataclass
+class Core:
+    """A replica: answers 200 with the Call-ID as reason, once for all copies, unless `treat` has it otherwise."""
+
+    treat: Callable[[list[str]], Awaitable[bytes | None]] | None = None
+    batches: list[list[str]] = field(default_factory=list)
+
+    async def __call__(self, body: bytes) -> bytes:
+        names = [call.call_id for call in msgspec.msgpack.decode(body, type=RequestBatch).calls]
+        self.batches.append(names)
+        answer = await self.treat(names) if self.treat is not None else None
+        return replies(*(Reply(200, name) for name in names)) if answer is None else answer
+
+    def seen(self) -> list[str]:
+        """The Call-IDs of all calls in order."""
+        return [name for batch in self.batches for name in batch]
+
+
+def replies(*answers: Reply) -> bytes:
+    return msgspec.msgpack.encode(ReplyBatch(list(answers)))
+
+
+class Caller:
+    """Submits calls and holds their replies; a second reply to a call fails the test."""
+
+    def __init__(self, peers: Peers, *, max_batch: int = 100, max_queue: int = 1000) -> None:
+        self.calls = CoreCalls(peers, max_batch=max_batch, max_queue=max_queue)
+        peers._on_change = self.calls.peers_changed
+        self.answered: dict[str, Reply] = {}
+        self.order: list[str] = []
+
+    def submit(self, *names: str, lane: str = "") -> None:
+        for name in names:
+            self.calls.submit(lane or name, call(name), lambda reply, name=name: self._answer(name, reply))  # type: ignore[misc]
+
+    def _answer(self, name: str, reply: Reply) -> None:
+        assert name not in self.answered, "a second reply"
+        self.answered[name] = reply
+        self.order.append(name)
+
+    async def statuses(self, *names: str) -> list[int]:
+        """The statuses of these calls, once all of them are there."""
+        await until_true(lambda: set(names) <= self.answered.keys(), f"replies to {names}")
+        return [self.answered[name].status for name in names]
+
+
+def call(name: str) -> PublishCall:
+    return publish(call_id=name)
+
+
+@asynccontextmanager
+async def calling(*cores: Core, max_batch: int = 100, max_queue: int = 1000) -> AsyncIterator[Caller]:
+    """A caller that knows these replicas are ready."""
+    async with (
+        served_together(*({REQUESTS: core} for core in cores)) as heres,
+        peers_of(*(here.address for here in heres)) as peers,
+    ):
+        await peers.probe()
+        caller = Caller(peers, max_batch=max_batch, max_queue=max_queue)
+        yield caller
+        await caller.calls.drain()
+
+
+async def test_what_is_read_together_is_one_batch_and_each_call_gets_its_reply() -> None:
+    core = Core()
+    async with calling(core) as caller:
+        caller.submit("a", "b", "c")
+        assert await caller.statuses("a", "b", "c") == [200] * 3
+    assert core.batches == [["a", "b", "c"]]
+    assert [reply.reason for reply in caller.answered.values()] == ["a", "b", "c"]
+
+
+async def test_what_comes_while_calls_are_under_way_forms_the_next_batches() -> None:
+    gate = asyncio.Event()
+
+    async def hold(_: list[str]) -> None:
+        await gate.wait()
+
+    core = Core(hold)
+    async with calling(core, max_batch=4) as caller:
+        for name in "abc":
+            caller.submit(name)
+            await until_true(lambda name=name: name in core.seen(), "the call is under way")  # type: ignore[misc]
+        caller.submit(*"defghi")
+        assert caller.calls.queued == 6
+        gate.set()
+        assert await caller.statuses(*"abcdefghi") == [200] * 9
+    assert core.batches == [["a"], ["b"], ["c"], ["d", "e", "f", "g"], ["h", "i"]]
+
+
+async def test_pub_19_calls_of_one_lane_go_one_after_the_other() -> None:
+    core = Core()
+    async with calling(core) as caller:
+        caller.submit("a1", "a2", "a3", lane="a")
+        caller.submit("b")
+        assert await caller.statuses("a1", "a2", "a3", "b") == [200] * 4
+    assert core.batches == [["a1", "b"], ["a2"], ["a3"]]
+
+
+async def test_batches_are_spread_over_the_replicas() -> None:
+    one, two = Core(), Core()
+    async with calling(one, two) as caller:
+        for number in range(6):
+            caller.submit(f"{number}")
+            await caller.statuses(f"{number}")
+    assert (len(one.batches), len(two.batches)) == (3, 3)
+
+
+async def test_a_replica_that_refuses_costs_nothing_but_the_way_to_another() -> None:
+    async def refuse(_: list[str]) -> None:
+        raise NotReadyError
+
+    unready, ready = Core(refuse), Core()
+    async with calling(unready, ready) as caller:
+        for name in "abcd":
+            caller.submit(name)
+            assert await caller.statuses(name) == [200]
+    assert ready.seen() == ["a", "b", "c", "d"]
+    assert len(unready.batches) == 1
+
+
+@pytest.mark.parametrize(
+    ("treat", "known"),
+    [
+        (lambda _: b"\xc1", "no msgpack"),
+        (lambda _: b"", "empty"),
+        (lambda _: b"\x91\x91\x92\xcc\xc8\xa1\xff", "no UTF-8"),
+        (lambda _: replies(), "no reply"),
+        (lambda names: replies(*(Reply(200) for _ in names), Reply(200)), "one reply too many"),
+        (lambda names: replies(*(Reply(200) for _ in names[1:])), "one reply too few"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+async def test_a_replica_that_answers_rubbish_is_asked_again_and_so_are_others(
+    treat: Callable[[list[str]], bytes], known: str
+) -> None:
+    async def once(names: list[str]) -> bytes | None:
+        return treat(names) if len(core.batches) == 1 else None
+
+    core = Core(once)
+    async with calling(core) as caller:
+        caller.submit("a", "b", "c", "d")
+        assert await caller.statuses("a", "b", "c", "d") == [200] * 4, known
+        caller.submit("a2", lane="a")
+        assert await caller.statuses("a2") == [200]
+    assert sorted(core.seen()) == sorted([*"abcd", *"abcd", "a2"])
+
+
+async def test_a_reply_that_nobody_knows_yet_is_asked_for_until_it_is_known() -> None:
+    async def later(names: list[str]) -> bytes | None:
+        known = len(core.batches) > 3
+        return replies(*(Reply(200 if known or name != "b" else UNKNOWN, name) for name in names))
+
+    core = Core(later)
+    async with calling(core) as caller:
+        caller.submit("a", "b", "c")
+        assert await caller.statuses("a", "b", "c") == [200] * 3
+    assert core.batches == [["a", "b", "c"], ["b"], ["b"], ["b"]]
+    assert caller.order == ["a", "c", "b"]
+
+
+async def test_pub_20_a_503_after_an_unknown_outcome_is_not_believed() -> None:
+    answers = [UNKNOWN, 503, 503, 200]
+
+    async def treat(names: list[str]) -> bytes:
+        return replies(Reply(answers[len(core.batches) - 1]))
+
+    core = Core(treat)
+    async with calling(core) as caller:
+        caller.submit("a")
+        assert await caller.statuses("a") == [200]
+    assert len(core.batches) == 4
+
+
+async def test_a_503_of_the_core_itself_is_passed_on_at_once() -> None:
+    async def treat(names: list[str]) -> bytes:
+        return replies(*(Reply(503, headers=[("Retry-After", "9")]) for _ in names))
+
+    core = Core(treat)
+    async with calling(core) as caller:
+        caller.submit("a")
+        await caller.statuses("a")
+    assert caller.answered == {"a": Reply(503, headers=[("Retry-After", "9")])}
+    assert len(core.batches) == 1
+
+
+async def test_503_where_nobody_is_ready_and_surely_nothing_was_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(core_calls_module, "NOBODY_PATIENCE", 0.1)
+    async with calling() as caller:
+        caller.submit("a", "b")
+        caller.submit("a2", lane="a")
+        assert await caller.statuses("a", "b", "a2") == [503] * 3
+    assert caller.answered["a"] == UNAVAILABLE
+
+
+async def test_a_call_waits_a_moment_for_a_replica_to_become_ready() -> None:
+    core = Core()
+    async with served({REQUESTS: core}, me=hello("core", ready=False)) as here, peers_of(here.address) as peers:
+        caller = Caller(peers)
+        await peers.probe()
+        caller.submit("a")
+        await until_true(lambda: caller.calls.queued == 0, "the call waits for a replica")
+        here.me = hello("core")
+        await peers.probe()
+        assert await caller.statuses("a") == [200]
+
+
+async def test_504_where_the_outcome_stays_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(core_calls_module, "PATIENCE", 0.3)
+    monkeypatch.setattr(core_calls_module, "NOBODY_PATIENCE", 0.0)
+
+    async def never(names: list[str]) -> bytes:
+        return replies(*(Reply(UNKNOWN) for _ in names))
+
+    core = Core(never)
+    async with calling(core) as caller:
+        caller.submit("a", "b")
+        await caller.statuses("a", "b")
+    assert caller.answered == {"a": UNDECIDED, "b": UNDECIDED}
+    assert len(core.batches) > 1
+
+
+async def test_504_and_never_503_where_everybody_is_gone_after_the_call_was_sent(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(core_calls_module, "PATIENCE", 0.3)
+    monkeypatch.setattr(core_calls_module, "NOBODY_PATIENCE", 0.05)
+    seen: list[list[str]] = []
+    async with peers_of("") as peers:
+        caller = Caller(peers)
+        async with crooked(dying(lambda _: True, seen)) as address:
+            peers._discovery = Discovery(address)
+            await peers.probe()
+            caller.submit("a")
+            await until_true(lambda: seen, "the replica has the call")
+        assert await caller.statuses("a") == [504]
+
+
+def dying(on: Callable[[list[str]], bool], seen: list[list[str]]) -> Callable[..., Awaitable[None]]:
+    """A replica that loses its connection instead of answering a batch that `on` is true for."""
+
+    async def treat(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while not reader.at_eof():
+            try:
+                line = await reader.readline()
+                body = await read_request(reader)
+            except (asyncio.IncompleteReadError, StopIteration):
+                return
+            if HELLO.encode() in line:
+                writer.write(http(200, msgspec.msgpack.encode(hello("core"))))
+            else:
+                names = [call.call_id for call in msgspec.msgpack.decode(body, type=RequestBatch).calls]
+                seen.append(names)
+                if on(names):
+                    return
+                writer.write(http(200, replies(*(Reply(200, name) for name in names))))
+            await writer.drain()
+
+    return treat
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 8, 21])
+async def test_a_call_that_kills_replicas_soon_travels_alone_and_is_given_up(size: int) -> None:
+    names = [f"{number}" for number in range(size)]
+    poison = names[size // 2]
+    seen: list[list[str]] = []
+    async with crooked(dying(lambda batch: poison in batch, seen)) as address, peers_of(address) as peers:
+        await peers.probe()
+        caller = Caller(peers)
+        caller.submit(*names)
+        assert await caller.statuses(*names) == [504 if name == poison else 200 for name in names]
+        await caller.calls.drain()
+    lost = [batch for batch in seen if poison in batch]
+    assert lost[-1] == [poison]
+    assert len(lost) == max(MAX_LOST_REPLICAS, lost.index([poison]) + 1)
+    assert lost.index([poison]) <= size.bit_length()
+
+
+async def test_what_finds_the_queue_full_is_503_at_once_and_the_rest_goes_on() -> None:
+    gate = asyncio.Event()
+
+    async def hold(_: list[str]) -> None:
+        await gate.wait()
+
+    async with calling(Core(hold), max_batch=1, max_queue=2) as caller:
+        caller.submit("a")
+        await until_true(lambda: caller.calls.queued == 0, "the first call is under way")
+        caller.submit("b", "c", lane="a")
+        caller.submit("d")
+        assert caller.answered == {"d": UNAVAILABLE}
+        gate.set()
+        assert await caller.statuses("a", "b", "c") == [200] * 3
+
+
+async def test_calls_that_hang_in_a_replica_hold_up_nobody_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(core_calls_module, "NOBODY_PATIENCE", 0.1)
+    gate = asyncio.Event()
+
+    async def hold(_: list[str]) -> None:
+        await gate.wait()
+
+    hanging = Core(hold)
+    async with served({REQUESTS: hanging}, me=hello("core")) as here, peers_of(here.address) as peers:
+        await peers.probe()
+        caller = Caller(peers)
+        for name in "abc":
+            caller.submit(name)
+            await until_true(lambda name=name: name in hanging.seen(), "the call hangs")  # type: ignore[misc]
+        here.me = hello("core", ready=False)
+        await peers.probe()
+        caller.submit("d")
+        assert await caller.statuses("d") == [503]
+        gate.set()
+        assert await caller.statuses("a", "b", "c") == [200] * 3
+
+
+@pytest.mark.parametrize("seed", range(6))
+async def test_whatever_replicas_do_each_call_gets_one_reply_and_its_lane_keeps_its_order(seed: int) -> None:
+    chance = random.Random(seed)
+    done: list[str] = []
+
+    async def erratic(names: list[str]) -> bytes | None:
+        what = chance.choice(["fine", "fine", "unknown", "refuse", "crash", "rubbish", "some unknown"])
+        if what == "refuse":
+            raise NotReadyError
+        done.extend(name for name in names if name not in done)
+        if what == "crash":
+            raise RuntimeError("a fault")
+        if what == "rubbish":
+            return b"\xc1"
+        return replies(
+            *(
+                Reply(UNKNOWN if what == "unknown" or (what == "some unknown" and chance.random() < 0.5) else 200)
+                for _ in names
+            )
+        )
+
+    names = [f"{lane}{number}" for number in range(5) for lane in "abcdef"]
+    async with calling(Core(erratic), Core(erratic), max_batch=4) as caller:
+        probing = asyncio.create_task(_probe_often(caller.calls._peers))
+        for name in names:
+            caller.submit(name, lane=name[0])
+        answered = await caller.statuses(*names)
+        probing.cancel()
+    assert set(answered) <= {200, 504, 503}
+    assert set(caller.answered) == set(names)
+    assert [name for name, status in zip(names, answered, strict=True) if status == 200 and name not in done] == []
+    assert [name for name, status in zip(names, answered, strict=True) if status == 503 and name in done] == []
+    for lane in "abcdef":
+        mine = [f"{lane}{number}" for number in range(5)]
+        assert [name for name in caller.order if name[0] == lane] == mine
+        assert [name for name in done if name[0] == lane] == [name for name in mine if name in done]
+
+
+async def _probe_often(peers: Peers) -> None:
+    while True:
+        await peers.probe()
+        await asyncio.sleep(0.01)

@@ -1,0 +1,102 @@
+"""Where a NOTIFY goes (RFC 3261 section 12.2.1.1; rows SUB-32, DLG; clients.md 13)."""
+
+import pytest
+
+from sip_edge.domain.next_hop import Destination, choose_destination
+from vedette.sip.flow import Flow
+from vedette.sip.route import route_in_dialog
+
+UDP = Flow("udp", "203.0.113.7", 5062)
+TCP = Flow("tcp", "203.0.113.7", 40000, 3)
+
+
+def destination(target: str, flow: Flow, *routes: str, flow_is_open: bool = False) -> Destination:
+    return choose_destination(route_in_dialog(target, routes), flow, flow_is_open=flow_is_open)
+
+
+@pytest.mark.parametrize(
+    ("target", "flow", "routes", "expected"),
+    [
+        ("sip:bob@203.0.113.7:5062", UDP, (), Destination("udp", "203.0.113.7", 5062)),
+        ("sip:bob@203.0.113.8", UDP, (), Destination("udp", "203.0.113.8", 5060)),
+        ("sip:bob@phone.example.net:5070", UDP, (), Destination("udp", "phone.example.net", 5070)),
+        ("sip:bob@[2001:db8::7]:5070", UDP, (), Destination("udp", "2001:db8::7", 5070)),
+        ("sip:bob@203.0.113.7;transport=TCP", UDP, (), Destination("tcp", "203.0.113.7", 5060)),
+        ("sip:bob@203.0.113.7;transport=udp", TCP, (), Destination("udp", "203.0.113.7", 5060)),
+        ("sip:bob@203.0.113.7:5080", TCP, (), Destination("tcp", "203.0.113.7", 5080)),
+        ("sip:203.0.113.7:49725;transport=udp", UDP, (), Destination("udp", "203.0.113.7", 49725)),
+        ("sip:bob@203.0.113.7:5060;ob", UDP, (), Destination("udp", "203.0.113.7", 5060)),
+        ("sip:bob@203.0.113.7;transport=sctp", TCP, (), Destination("udp", "203.0.113.7", 5060)),
+    ],
+)
+def test_sub_32_without_a_route_set_it_goes_to_the_contact(
+    target: str, flow: Flow, routes: tuple[str, ...], expected: Destination
+) -> None:
+    assert destination(target, flow, *routes) == expected
+
+
+@pytest.mark.parametrize(
+    ("route", "expected"),
+    [
+        ("<sip:proxy.example.net;lr>", Destination("udp", "proxy.example.net", 5060)),
+        ("<sip:198.51.100.1:5090;lr;transport=tcp>", Destination("tcp", "198.51.100.1", 5090)),
+        ("<sip:198.51.100.1>", Destination("udp", "198.51.100.1", 5060)),
+        ("<sip:10.0.0.1;lr>", Destination("udp", "10.0.0.1", 5060)),
+    ],
+)
+def test_dlg_a_route_set_comes_before_the_contact_even_with_a_private_address(
+    route: str, expected: Destination
+) -> None:
+    assert destination("sip:bob@203.0.113.7:5062", UDP, route, "<sip:second.example.net;lr>") == expected
+
+
+@pytest.mark.parametrize("target", ["sip:bob@203.0.113.7:5080", "sip:bob@10.0.0.7", "sip:bob@a.invalid"])
+@pytest.mark.parametrize("routes", [(), ("<sip:proxy.example.net;lr>",)])
+def test_clients_13_and_out_02_an_open_connection_is_used_whatever_contact_and_route_say(
+    target: str, routes: tuple[str, ...]
+) -> None:
+    assert destination(target, TCP, *routes, flow_is_open=True) == Destination("tcp", "203.0.113.7", 40000, 3)
+
+
+def test_clients_13_a_closed_connection_is_made_anew_to_the_port_that_the_contact_names() -> None:
+    assert destination("sip:bob@203.0.113.7:5080;transport=tcp", TCP) == Destination("tcp", "203.0.113.7", 5080)
+
+
+@pytest.mark.parametrize(
+    ("contact", "source", "behind_nat"),
+    [
+        ("10.0.0.7", "9.9.9.9", True),
+        ("192.168.1.2", "9.9.9.9", True),
+        ("172.16.0.1", "9.9.9.9", True),
+        ("[fd00::1]", "2001:4860::7", True),
+        ("10.0.0.7", "10.0.0.8", False),
+        ("10.0.0.7", "192.168.1.2", False),
+        ("198.51.100.7", "198.51.100.7", False),
+        ("8.8.8.8", "9.9.9.9", False),
+        ("100.64.1.2", "9.9.9.9", True),
+        ("100.64.1.2", "100.64.1.3", False),
+        ("203.0.113.7", "198.51.100.7", False),
+        ("8.8.8.8", "10.0.0.8", False),
+        ("a1b2c3.invalid", "9.9.9.9", True),
+        ("A.INVALID", "10.0.0.8", True),
+        ("phone.example.net", "9.9.9.9", False),
+        ("127.0.0.1", "10.0.0.8", True),
+        ("127.0.0.1", "127.0.0.2", False),
+    ],
+)
+def test_sub_32_a_contact_that_cannot_be_reached_from_here_is_answered_where_the_request_came_from(
+    contact: str, source: str, *, behind_nat: bool
+) -> None:
+    where = destination(f"sip:bob@{contact}:5070", Flow("udp", source, 40000))
+    assert where == (
+        Destination("udp", source, 40000) if behind_nat else Destination("udp", contact.strip("[]"), 5070)
+    )
+
+
+@pytest.mark.parametrize(
+    ("host", "is_address"),
+    [("192.0.2.1", True), ("2001:db8::1", True), ("example.net", False), ("192.0.2", False), ("", False)],
+)
+def test_a_host_name_has_to_be_looked_up(host: str, *, is_address: bool) -> None:
+    assert Destination("udp", host, 5060).is_address is is_address
+    assert Destination("tcp", host, 5060, 3).flow() == Flow("tcp", host, 5060, 3)
