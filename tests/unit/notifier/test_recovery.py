@@ -70,6 +70,20 @@ async def test_the_marks_of_a_dead_notifier_are_given_up_and_it_is_forgotten() -
     assert yard.forgotten == ["dead-1", "dead-2"]
 
 
+async def test_a_dead_notifier_is_not_forgotten_while_marks_of_it_are_left() -> None:
+    yard = Graveyard()
+    yard.notifiers = ["dead", "busy"]
+    yard.busy = {"busy"}
+    async with peers_of("") as peers, watching(yard, peers) as watch:
+        await until_true(lambda: yard.forgotten == ["dead"], "the one without marks is forgotten")
+        await watch.rounds(20)
+        assert yard.forgotten == ["dead"]
+        assert yard.cleared[-1] == (["busy"], GRACE)
+        yard.marks, yard.busy = [1], set()
+        await until_true(lambda: yard.forgotten == ["dead", "busy"], "the other one is forgotten too")
+        assert watch.woken == [True]
+
+
 async def test_marks_whose_time_is_over_are_given_up_though_nobody_is_dead() -> None:
     yard = Graveyard()
     yard.marks = [2]

@@ -107,6 +107,8 @@ class Graveyard:
         self.edges: list[tuple[str, str]] = []
         self.marks: list[int] = []
         """What `clear_marks` says in turn; then 0."""
+        self.busy: set[str] = set()
+        """The notifiers whose marks `clear_marks` passes over, for now."""
         self.cleared: list[tuple[list[str], float]] = []
         self.dialogs: list[int] = []
         """What `rehome` says in turn; then 0."""
@@ -119,6 +121,10 @@ class Graveyard:
         """The next number."""
         self.cleared.append((list(dead), grace))
         return self.marks.pop(0) if self.marks else 0
+
+    async def have_marks(self, notifiers: Sequence[str]) -> set[str]:
+        """The busy ones."""
+        return self.busy & set(notifiers)
 
     async def rehome(self, gone: str, instance: str, address: str, limit: int) -> int:
         """The next number."""

@@ -160,6 +160,15 @@ class NotifierStore:
         )
         return int(rows[0]["cleared"])
 
+    async def have_marks(self, notifiers: Sequence[str]) -> set[str]:
+        """Those of the notifiers that still have marks: `clear_marks` passes over a presentity that is busy."""
+        rows = await self.database.fetch(
+            "SELECT DISTINCT outstanding_notifier AS notifier FROM delivery "
+            "WHERE outstanding_cseq IS NOT NULL AND outstanding_notifier = ANY ($1::text[])",
+            list(notifiers),
+        )
+        return {row["notifier"] for row in rows}
+
     async def rehome(self, gone: str, instance: str, address: str, limit: int) -> int:
         """Give the dialogs of an edge that is gone to another one; how many."""
         rows = await self.database.fetch(

@@ -54,6 +54,9 @@ class RecoveryStore(Protocol):
     async def clear_marks(self, dead: Sequence[str], limit: int, grace: float) -> int:
         """Give up the marks of dead notifiers, and those whose time is over; how many."""
 
+    async def have_marks(self, notifiers: Sequence[str]) -> set[str]:
+        """Those of the notifiers that still have marks: `clear_marks` passes over a presentity that is busy."""
+
     async def rehome(self, gone: str, instance: str, address: str, limit: int) -> int:
         """Give the dialogs of an edge that is gone to another one; how many."""
 

@@ -107,8 +107,10 @@ class Recovery:
             if cleared:
                 log.warning("gave up marks", marks=cleared, dead=list(self._dead))
                 self._wake()
-        for instance, since in list(self._dead.items()):
-            if now - since > MARK_SECONDS:
+        over = [instance for instance, since in self._dead.items() if now - since > MARK_SECONDS]
+        left = await self._store.have_marks(over) if over else set()
+        for instance in over:
+            if instance not in left:
                 await self._liveness.forget(instance)
                 del self._dead[instance]
 
