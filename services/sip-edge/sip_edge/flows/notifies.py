@@ -112,6 +112,7 @@ class NotifySender:
     def _supersede(self, job: _Job) -> None:
         """A newer NOTIFY of the dialog has been committed: whatever became of this one, nobody asks for it."""
         job.superseded = True
+        del self._jobs[job.item.presentity_hash, job.item.dialog_id]
         if job.transaction is not None:
             self._endpoint().layer.abandon(job.transaction)
         self._pacer.answered(job.place)

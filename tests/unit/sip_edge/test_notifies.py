@@ -1,0 +1,301 @@
+"""NOTIFYs on their way out, over a real endpoint (rows NOT-11 to NOT-13, SUB-02, SUB-33; invariants 3, 5 and 6)."""
+
+import asyncio
+import itertools
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import pytest
+from msgspec.structs import replace
+
+from sip_edge.domain.branches import owner_of
+from sip_edge.flows.edge import Edge
+from sip_edge.flows.foreign_responses import ForeignResponses
+from sip_edge.flows.notifies import WINDOW, NotifySender
+from sip_edge.flows.open_subscribes import OpenSubscribes
+from sip_edge.flows.outcomes import OutcomeReporter
+from sip_edge.flows.requests import RequestFlow
+from tests.phone import Message
+from tests.unit.rpc.serving import peers_of
+from tests.wait import until_true
+from vedette.rpc.contract import TIMEOUT, UNREACHABLE, Document, NotifyBatch, NotifyItem, Outcome
+from vedette.sip.flow import Flow
+from vedette.sip.message import Request, Response
+from vedette.sip.transaction.layer import RequestFinished
+from vedette.sip.transaction.timers import Timers
+from vedette.sip.via import parse_via
+from vedette.transport.endpoint import Endpoint
+
+DOCUMENT = Document("application/pidf+xml", b"<presence/>")
+
+
+class Phone(asyncio.DatagramProtocol):
+    """A watcher's socket: keeps the NOTIFYs it gets and answers each with `status`, or not at all."""
+
+    def __init__(self) -> None:
+        self.transport: asyncio.DatagramTransport | None = None
+        self.got: list[tuple[Message, tuple[str, int]]] = []
+        self.status: int | None = 200
+        self.headers = ""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast("asyncio.DatagramTransport", transport)
+
+    @property
+    def address(self) -> tuple[str, int]:
+        assert self.transport is not None
+        host, port = self.transport.get_extra_info("sockname")
+        return host, port
+
+    def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
+        self.got.append((Message.read(data), addr))
+        if self.status is not None:
+            self.answer(len(self.got) - 1, self.status)
+
+    def answer(self, index: int, status: int) -> None:
+        """Answer the NOTIFY of that index."""
+        assert self.transport is not None
+        notify, address = self.got[index]
+        rows = "".join(f"{name}: {notify[name]}\r\n" for name in ("Via", "From", "To", "Call-ID", "CSeq"))
+        self.transport.sendto(f"SIP/2.0 {status} X\r\n{rows}{self.headers}\r\n".encode(), address)
+
+    def cseqs(self) -> list[int]:
+        return [int(notify["CSeq"].split()[0]) for notify, _ in self.got]
+
+
+@dataclass
+class Sending:
+    """A sender over an endpoint, and a phone."""
+
+    sender: NotifySender
+    subscribes: OpenSubscribes
+    reporter: OutcomeReporter
+    phone: Phone
+    endpoint: Endpoint
+    names: dict[str, str | None] = field(default_factory=dict)
+
+    def item(self, name: str = "d", cseq: int = 1, **fields: Any) -> NotifyItem:
+        """A NOTIFY for the dialog of that name, at the phone."""
+        host, port = self.phone.address
+        base = NotifyItem(
+            presentity_hash=1,
+            dialog_id=name.encode(),
+            cseq=cseq,
+            document=0,
+            call_id=f"call-{name}",
+            local="<sip:alice@example.com>;tag=ours",
+            remote="<sip:bob@example.net>;tag=theirs",
+            remote_tag="theirs",
+            target=f"sip:bob@{host}:{port}",
+            record_route=[],
+            event="presence",
+            subscription_state="active;expires=599",
+            local_contact="sip:presence@127.0.0.1",
+            flow=Flow("udp", host, port),
+        )
+        return replace(base, **fields)
+
+    def take(self, *items: NotifyItem) -> list[int]:
+        return self.sender.take(NotifyBatch([DOCUMENT], list(items)))
+
+    def outcomes(self) -> list[tuple[str, int, int]]:
+        """Dialog, CSeq and status of what was reported."""
+        return [(o.dialog_id.decode(), o.cseq, o.status) for o in self.reporter._waiting]
+
+    async def reported(self, count: int = 1) -> list[tuple[str, int, int]]:
+        """The outcomes, once there are so many."""
+        await until_true(lambda: len(self.outcomes()) >= count, "outcomes are reported")
+        return self.outcomes()
+
+
+class User:
+    """Hands the endpoint's words to the edge, which is made after it."""
+
+    edge: Edge
+
+    def request_received(self, request: Request, flow: Flow) -> None:
+        self.edge.request_received(request, flow)
+
+    def request_finished(self, finished: RequestFinished) -> None:
+        self.edge.request_finished(finished)
+
+    def stray_response(self, response: Response, data: bytes, flow: Flow) -> None:
+        self.edge.stray_response(response, data, flow)
+
+
+@asynccontextmanager
+async def sending(*, max_jobs: int = 1000, t1: float = 0.5) -> AsyncIterator[Sending]:
+    """A sender with its phone on loopback."""
+    loop = asyncio.get_running_loop()
+    transport, phone = await loop.create_datagram_endpoint(Phone, local_addr=("127.0.0.1", 0))
+    names: dict[str, str | None] = {}
+
+    async def resolve(host: str) -> str | None:
+        return names.get(host)
+
+    async with peers_of("") as nobody:
+        user = User()
+        endpoint = Endpoint(user, Timers(t1=t1, t2=8 * t1, t4=10 * t1))
+        await endpoint.open("127.0.0.1", 0)
+        address = f"127.0.0.1:{endpoint.address[1]}"
+        subscribes, reporter = OpenSubscribes(), OutcomeReporter(nobody)
+        sender = NotifySender(
+            endpoint=lambda: endpoint,
+            open_subscribes=subscribes,
+            reporter=reporter,
+            resolve=resolve,
+            instance="me",
+            via_addresses={"udp": address, "tcp": address},
+            user_agent="Vedette",
+            max_jobs=max_jobs,
+        )
+        unused: Any = None
+        requests: RequestFlow = unused
+        user.edge = Edge(requests, sender, ForeignResponses(nobody, "me"))
+        try:
+            yield Sending(sender, subscribes, reporter, phone, endpoint, names)
+        finally:
+            transport.close()
+            await endpoint.close()
+
+
+async def test_a_notify_is_sent_and_its_outcome_reported() -> None:
+    async with sending() as s:
+        assert s.take(s.item(cseq=7)) == []
+        assert await s.reported() == [("d", 7, 200)]
+        [(notify, _)] = s.phone.got
+        assert notify.body == DOCUMENT.body
+        assert owner_of(parse_via(notify["Via"]).branch) == "me"
+        assert s.sender.outcomes == {"200": 1}
+        assert s.sender.under_way == 0
+
+
+@pytest.mark.parametrize(
+    ("status", "headers", "retry_after"),
+    [(481, "", None), (503, "Retry-After: 7\r\n", 7), (500, "Retry-After: soon\r\n", None), (302, "", None)],
+)
+async def test_not_15_and_not_17_the_answer_is_reported_as_it_is(
+    status: int, headers: str, retry_after: int | None
+) -> None:
+    async with sending() as s:
+        s.phone.status, s.phone.headers = status, headers
+        s.take(s.item())
+        await s.reported()
+        assert s.reporter._waiting == [Outcome(1, b"d", 1, status, retry_after)]
+
+
+async def test_sub_02_and_sub_33_a_notify_waits_for_the_2xx_of_its_subscribe() -> None:
+    async with sending() as s:
+        s.subscribes.opened(("call-d", "theirs"))
+        s.take(s.item(), s.item("other"))
+        assert await s.reported() == [("other", 1, 200)]
+        assert len(s.phone.got) == 1
+        s.subscribes.closed(("call-d", "theirs"))
+        assert await s.reported(2) == [("other", 1, 200), ("d", 1, 200)]
+
+
+async def test_a_copy_of_a_notify_under_way_is_not_sent_again() -> None:
+    async with sending() as s:
+        s.phone.status = None
+        s.take(s.item(cseq=5))
+        s.take(s.item(cseq=5), s.item(cseq=4))
+        await until_true(lambda: s.phone.got, "the NOTIFY is there")
+        assert s.sender.under_way == 1
+        s.phone.answer(0, 200)
+        assert await s.reported() == [("d", 5, 200)]
+        assert set(s.phone.cseqs()) == {5}
+
+
+async def test_not_12_a_newer_notify_of_the_dialog_takes_the_place_of_the_one_under_way() -> None:
+    async with sending() as s:
+        s.phone.status = None
+        s.take(s.item(cseq=5))
+        await until_true(lambda: s.phone.cseqs() == [5], "the first NOTIFY is there")
+        s.take(s.item(cseq=6))
+        await until_true(lambda: 6 in s.phone.cseqs(), "the second NOTIFY is there")
+        s.phone.answer(s.phone.cseqs().index(5), 481)
+        s.phone.answer(s.phone.cseqs().index(6), 200)
+        assert await s.reported() == [("d", 6, 200)]
+        assert s.sender.under_way == 0
+
+
+async def test_not_13_a_notify_that_waits_is_replaced_before_it_is_sent() -> None:
+    async with sending() as s:
+        s.subscribes.opened(("call-d", "theirs"))
+        for cseq in (1, 2, 3):
+            s.take(s.item(cseq=cseq))
+        s.subscribes.closed(("call-d", "theirs"))
+        assert await s.reported() == [("d", 3, 200)]
+        assert s.phone.cseqs() == [3]
+
+
+async def test_what_is_over_the_limit_is_refused_and_taken_later() -> None:
+    async with sending(max_jobs=2) as s:
+        s.phone.status = None
+        assert s.take(*(s.item(name) for name in "abcd")) == [2, 3]
+        await until_true(lambda: len(s.phone.got) == 2, "the others are sent")
+        s.phone.answer(0, 200)
+        await s.reported()
+        assert s.take(s.item("c")) == []
+
+
+@pytest.mark.parametrize("target", ["nonsense", "tel:+1", "sip:"])
+async def test_a_target_that_is_none_is_unreachable_and_leaves_nothing_behind(target: str) -> None:
+    async with sending() as s:
+        s.phone.status = None
+        s.take(s.item(cseq=1))
+        s.take(s.item(cseq=2, target=target))
+        assert await s.reported() == [("d", 2, UNREACHABLE)]
+        assert s.sender.under_way == 0
+        await s.sender.drain()
+
+
+async def test_not_21_names_are_looked_up_and_those_without_an_address_are_unreachable() -> None:
+    async with sending() as s:
+        s.names["phone.example.net"] = "127.0.0.1"
+        port = s.phone.address[1]
+        s.take(
+            s.item("a", target=f"sip:bob@phone.example.net:{port}"), s.item("b", target="sip:bob@nowhere.example.net")
+        )
+        assert sorted(await s.reported(2)) == [("a", 1, 200), ("b", 1, UNREACHABLE)]
+
+
+async def test_not_14_silence_is_a_timeout() -> None:
+    async with sending(t1=0.005) as s:
+        s.phone.status = None
+        s.take(s.item())
+        assert await s.reported() == [("d", 1, TIMEOUT)]
+        assert len(s.phone.got) > 1
+
+
+async def test_out_05_a_connection_that_cannot_be_made_is_unreachable() -> None:
+    async with sending() as s:
+        port = s.phone.address[1]
+        s.take(s.item(target=f"sip:bob@127.0.0.1:{port};transport=tcp", flow=Flow("tcp", "127.0.0.1", port, 99)))
+        assert await s.reported() == [("d", 1, UNREACHABLE)]
+
+
+async def test_a_burst_to_one_address_leaves_in_windows() -> None:
+    async with sending() as s:
+        s.phone.status = None
+        count = WINDOW * 2 + 10
+        s.take(*(s.item(f"{number}") for number in range(count)))
+        first = s.endpoint.layer
+        assert len(first) == WINDOW
+        await until_true(lambda: len({m["Call-ID"] for m, _ in s.phone.got}) == count, "all of them arrive")
+        for index in range(len(s.phone.got)):
+            s.phone.answer(index, 200)
+        await s.reported(count)
+        assert s.sender.under_way == 0
+
+
+async def test_answers_let_the_next_ones_go() -> None:
+    async with sending() as s:
+        s.take(*(s.item(f"{number}") for number in range(WINDOW * 3)))
+        assert len(await s.reported(WINDOW * 3)) == WINDOW * 3
+        order: Callable[[Message], int] = lambda message: int(message["Call-ID"].removeprefix("call-"))  # noqa: E731
+        sent = [order(message) for message, _ in s.phone.got]
+        assert sorted(set(sent)) == list(range(WINDOW * 3))
+        assert list(itertools.islice(dict.fromkeys(sent), WINDOW)) == list(range(WINDOW))
