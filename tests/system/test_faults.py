@@ -7,6 +7,7 @@ import signal
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import asyncpg
@@ -98,9 +99,16 @@ async def pids(running: RunningSet) -> dict[tuple[str, int], int]:
     return {(row["service"], row["index"]): row["pid"] for row in (await running.status())["processes"]}
 
 
-async def instance_of(running: RunningSet, pid: int) -> str:
-    """The instance id of a process."""
-    return next(str(row["instance"]) for row in (await running.get("/api/v1/replicas"))["items"] if row["pid"] == pid)
+async def replica(running: RunningSet, name: str, value: object) -> dict[str, Any]:
+    """The replica whose `name` has that value; a process that has just started may be listed a moment later."""
+
+    async def listed() -> dict[str, Any] | None:
+        rows = (await running.get("/api/v1/replicas"))["items"]
+        return next((row for row in rows if row[name] == value), None)
+
+    found = await until(listed, f"a replica with {name} {value}")
+    assert found is not None
+    return found
 
 
 async def all_started_again(running: RunningSet, before: dict[tuple[str, int], int], *killed: int) -> None:
@@ -291,7 +299,8 @@ async def test_a_killed_core_fails_no_request(own_set: RunningSet) -> None:
 
 async def test_a_killed_notifier_leaves_nothing_undone(own_set: RunningSet, backend: Backend) -> None:
     before = await pids(own_set)
-    instances = {await instance_of(own_set, before["notifier", index]): before["notifier", index] for index in (0, 1)}
+    notifiers = [before["notifier", index] for index in (0, 1)]
+    instances = {(await replica(own_set, "pid", pid))["instance"]: pid for pid in notifiers}
     database = await backend.connect()
 
     async def victim() -> int | None:
@@ -319,7 +328,7 @@ async def test_a_killed_notifier_leaves_nothing_undone(own_set: RunningSet, back
 async def test_a_killed_edge_leaves_its_dialogs_to_the_other_one(own_set: RunningSet, backend: Backend) -> None:
     before = await pids(own_set)
     victim = before["edge", 0]
-    instance = await instance_of(own_set, victim)
+    instance = (await replica(own_set, "pid", victim))["instance"]
     database = await backend.connect()
     try:
         async with loaded(own_set) as load:
@@ -353,8 +362,7 @@ async def test_a_dialog_that_is_busy_while_its_edge_is_buried_is_not_forgotten(
         await bob.subscribed(alice.aor)
         page = await own_set.get("/api/v1/subscriptions", presentity=alice.aor)
         assert [item["notify_outstanding"] for item in page["items"]] == [True]
-        rows = (await own_set.get("/api/v1/replicas"))["items"]
-        victim = next(int(row["pid"]) for row in rows if row["instance"] == page["items"][0]["edge"])
+        victim = int((await replica(own_set, "instance", page["items"][0]["edge"]))["pid"])
         async with held(backend, alice.aor):
             os.kill(victim, signal.SIGKILL)
             await until_true(
@@ -405,8 +413,7 @@ async def one_core_waits(connection: "asyncpg.Connection[asyncpg.Record]", *, bu
 
 async def kill_core(running: RunningSet, instance: str) -> int:
     """Kill the core with that instance id; its pid."""
-    rows = (await running.get("/api/v1/replicas"))["items"]
-    pid = next(int(row["pid"]) for row in rows if row["instance"] == instance)
+    pid = int((await replica(running, "instance", instance))["pid"])
     os.kill(pid, signal.SIGKILL)
     return pid
 
