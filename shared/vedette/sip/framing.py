@@ -86,7 +86,7 @@ class StreamFramer:
         head = bytes(buffer[: end + 4])
         if len(head) > self._max_head:
             return Framed(head, SipError("Headers too long"))
-        values = {b" ".join(value.split()) for value in _CONTENT_LENGTH.findall(head)}
+        values = {value.strip() for value in _CONTENT_LENGTH.findall(head)}
         if not values:
             return Framed(head, SipError("Missing Content-Length on a stream"))
         value = next(iter(values))

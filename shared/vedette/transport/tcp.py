@@ -25,7 +25,11 @@ class _Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)
-        host, port = transport.get_extra_info("peername")[:2]
+        peer = transport.get_extra_info("peername")
+        if peer is None:  # reset before it was accepted
+            self.transport.abort()
+            return
+        host, port = peer[:2]
         self.flow = Flow("tcp", host, port, self.number)
         sock = transport.get_extra_info("socket")
         if sock is not None:
@@ -133,8 +137,9 @@ class TcpTransport:
             del self._connecting[flow.source]
             self._failed(flow)
             return
-        for data in self._connecting.pop(flow.source):
-            connection.send(data)
+        sent = [connection.send(data) for data in self._connecting.pop(flow.source)]
+        if not all(sent):
+            self._failed(flow)
 
     def _new_connection(self) -> _Connection:
         self._numbers += 1
@@ -164,6 +169,7 @@ class TcpTransport:
             return
         if self._by_address.get(connection.flow.source) is connection:
             del self._by_address[connection.flow.source]
+            self._failed(connection.flow._replace(connection=0))
         self._failed(connection.flow)
 
     async def close(self) -> None:

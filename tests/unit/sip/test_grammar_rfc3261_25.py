@@ -123,7 +123,16 @@ def test_msg_51_quoting_is_undone_by_unquoting(value: str) -> None:
 
 @pytest.mark.parametrize(
     ("value", "expected"),
-    [(None, None), ("", ""), ("a", "a"), ('"', '"'), ('""', ""), ('"a', '"a'), ('a"', 'a"'), ('"\\a\\\\"', "a\\")],
+    [
+        (None, None),
+        ("", ""),
+        ("a", "a"),
+        ('"', '"'),
+        ('""', ""),
+        ('"a', '"a'),
+        ('a"', 'a"'),
+        ('"\\a\\\\\\\n"', "a\\\n"),
+    ],
 )
 def test_msg_08_unquote_leaves_what_is_no_quoted_string(value: str | None, expected: str | None) -> None:
     assert unquote(value) == expected

@@ -61,6 +61,14 @@ def test_msg_28_32_38_request_lines(start: str, expected: str) -> None:
     assert outcome(wire(start=start)) == expected
 
 
+@pytest.mark.parametrize("start", ["A  SIP/2.0", "A sip:b c SIP/2.0", "A <sip:b> SIP/2.0"])
+def test_msg_28_a_request_uri_that_can_be_none_is_a_defect_of_the_request(start: str) -> None:
+    message = read_message(wire(start=start))
+    assert isinstance(message, Request)
+    assert message.defect is not None
+    assert (message.defect.status, message.defect.reason) == (400, "Malformed Request-URI")
+
+
 def test_msg_05_methods_are_case_sensitive() -> None:
     message = read_message(wire(changed(("CSeq", "7 subscribe")), start="subscribe sip:alice@example.com SIP/2.0"))
     assert isinstance(message, Request)
@@ -77,8 +85,9 @@ def test_msg_22_status_lines(start: str, status: int, reason: str) -> None:
 
 @pytest.mark.parametrize("start", BROKEN_RESPONSES)
 def test_msg_34_a_status_line_out_of_range_is_dropped(start: str) -> None:
-    with pytest.raises(SipError):
+    with pytest.raises(SipError) as caught:
         read_message(wire(start=start))
+    assert not isinstance(caught.value, NotSipError)
 
 
 def test_msg_34_a_response_with_a_broken_header_is_dropped() -> None:

@@ -177,8 +177,10 @@ def test_an_abandoned_request_is_neither_repeated_nor_reported_and_its_answer_is
 def test_abandoning_an_old_request_leaves_a_new_one_of_the_same_branch_alone() -> None:
     clocked = Clocked()
     old = clocked.send()
-    new = clocked.send()
     clocked.layer.abandon(old)
+    clocked.advance(1.0)
+    new = clocked.send()
+    clocked.advance(32.5)  # the timers of the old one have ended
     assert clocked.answer(200)
     clocked.drain()
     assert [end.transaction for end in clocked.finished] == [new]

@@ -126,6 +126,7 @@ class Transactions(RuleBasedStateMachine):
         self.clocked.drain()
         assert len(self.clocked.layer) == 0
         assert self.clocked.layer.ongoing == 0
+        assert self.clocked.layer._merges == {}
         assert self.clocked.layer.next_timer() is None
         ended = {id(end.transaction) for end in self.clocked.finished}
         assert ended | self.abandoned == {id(transaction) for transaction in self.begun}

@@ -139,6 +139,15 @@ def test_txn_05_without_a_cookie_any_other_field_is_another_transaction(other: R
     assert clocked.receive(other) is not None
 
 
+@pytest.mark.parametrize("branch", ["1", "z9hG4bK", "Z9HG4BK1"])
+def test_msg_35_txn_05_a_branch_without_cookie_makes_no_two_requests_one(branch: str) -> None:
+    clocked = Clocked()
+    via = ("Via", f"SIP/2.0/UDP h;branch={branch}")
+    assert clocked.receive(request(via)) is not None
+    assert clocked.receive(request(via, ("Call-ID", "c2"))) is not None
+    assert clocked.receive(request(via)) is None
+
+
 def test_txn_11_12_rfc_4320_a_100_leaves_when_timer_e_has_grown_to_t2_and_not_before() -> None:
     clocked = Clocked()
     transaction = clocked.receive(request(), Flow("udp", "198.51.100.7", 40000))
@@ -285,9 +294,11 @@ def test_requests_whose_answer_is_owed_are_not_forgotten_for_finished_ones() -> 
     clocked = Clocked(max_completed=1)
     owed = clocked.receive(request())
     for number in range(3):
-        transaction = clocked.receive(request(("Via", f"SIP/2.0/UDP h;branch=z9hG4bK{number}")))
+        asked = request(("Via", f"SIP/2.0/UDP h;branch=z9hG4bK{number}"))
+        transaction = clocked.receive(asked)
         assert transaction is not None
         clocked.respond(transaction)
+        assert clocked.receive(asked) is None
     assert owed is not None
     assert owed.ongoing
     assert clocked.receive(request()) is None

@@ -1,0 +1,161 @@
+"""The UDP socket, on loopback (RFC 3261 section 18)."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+from tests.unit.transport.wires import HOST, has_ipv6, udp_end
+from tests.wait import until_true
+from vedette.sip.flow import Flow
+from vedette.transport.udp import MAX_UNSENT, READS_PER_WAKEUP, UdpTransport
+
+Batches = list[list[tuple[bytes, Flow]]]
+
+
+class Received:
+    """A transport and the batches it gave out."""
+
+    def __init__(self, host: str = HOST) -> None:
+        self.batches: Batches = []
+        self.transport = UdpTransport(host, 0, self.batches.append)
+        self.transport.start()
+
+    @property
+    def data(self) -> list[bytes]:
+        return [data for batch in self.batches for data, _ in batch]
+
+
+@pytest.fixture
+async def received() -> AsyncIterator[Received]:
+    one = Received()
+    yield one
+    one.transport.close()
+
+
+async def test_trn_04_a_datagram_comes_with_its_source_and_an_answer_leaves_from_the_same_socket(
+    received: Received,
+) -> None:
+    async with udp_end() as far:
+        far.send(b"ping", received.transport.address)
+        await until_true(lambda: received.batches, "the datagram")
+        flow = Flow("udp", *far.address)
+        assert received.batches == [[(b"ping", flow)]]
+        received.transport.send(flow, b"pong")
+        data, source = await asyncio.get_running_loop().sock_recvfrom(far.socket, 100)
+        assert (data, source) == (b"pong", received.transport.address)
+
+
+async def test_what_has_arrived_meanwhile_is_given_out_together_and_in_order(received: Received) -> None:
+    async with udp_end() as far:
+        for number in range(5):
+            far.send(b"%d" % number, received.transport.address)
+        await until_true(lambda: received.batches, "the datagrams")
+        assert [[data for data, _ in batch] for batch in received.batches] == [[b"0", b"1", b"2", b"3", b"4"]]
+
+
+async def test_one_wake_up_reads_so_many_and_the_next_one_the_rest(received: Received) -> None:
+    async with udp_end() as far:
+        for number in range(READS_PER_WAKEUP + 3):
+            far.send(b"%d" % number, received.transport.address)
+        await until_true(lambda: len(received.data) == READS_PER_WAKEUP + 3, "all datagrams")
+        assert [len(batch) for batch in received.batches] == [READS_PER_WAKEUP, 3]
+        assert received.data == [b"%d" % number for number in range(READS_PER_WAKEUP + 3)]
+
+
+@pytest.mark.parametrize("size", [0, 1, 1500, 60_000, 65_507])
+async def test_trn_15_datagrams_of_any_size_arrive_whole(received: Received, size: int) -> None:
+    async with udp_end() as far:
+        far.send(b"x" * size, received.transport.address)
+        await until_true(lambda: received.batches, "the datagram")
+        assert received.data == [b"x" * size]
+        received.transport.send(Flow("udp", *far.address), b"y" * size)
+        assert await far.receive() == b"y" * size
+
+
+@pytest.mark.skipif(not has_ipv6(), reason="this machine has no IPv6 loopback address")
+async def test_trn_25_ipv6() -> None:
+    received = Received("::1")
+    try:
+        async with udp_end("::1") as far:
+            far.send(b"ping", received.transport.address)
+            await until_true(lambda: received.batches, "the datagram")
+            [[(_, flow)]] = received.batches
+            assert flow == Flow("udp", "::1", far.address[1])
+            received.transport.send(flow, b"pong")
+            assert await far.receive() == b"pong"
+    finally:
+        received.transport.close()
+
+
+async def test_an_address_that_is_taken_or_not_ours_is_told(received: Received) -> None:
+    with pytest.raises(OSError, match="in use"):
+        UdpTransport(HOST, received.transport.address[1], received.batches.append)
+    with pytest.raises(OSError, match="assign"):
+        UdpTransport("192.0.2.1", 0, received.batches.append)
+
+
+async def test_processes_may_share_a_port_where_all_say_so() -> None:
+    first = UdpTransport(HOST, 0, lambda batch: None, reuse_port=True)
+    second = UdpTransport(HOST, first.address[1], lambda batch: None, reuse_port=True)
+    assert first.address == second.address
+    first.close()
+    second.close()
+
+
+@pytest.mark.parametrize(
+    ("flow", "data"),
+    [
+        (Flow("udp", HOST, 0), b"x"),
+        (Flow("udp", HOST, 9), b"x" * 65_508),
+        (Flow("udp", "::1", 9), b"x"),
+    ],
+    ids=["no port", "too long", "another family"],
+)
+async def test_trn_22_what_the_kernel_refuses_is_counted_and_harms_nothing_else(
+    received: Received, flow: Flow, data: bytes
+) -> None:
+    received.transport.send(flow, data)
+    assert received.transport.dropped == 1
+    async with udp_end() as far:
+        received.transport.send(Flow("udp", *far.address), b"next")
+        assert await far.receive() == b"next"
+
+
+async def test_trn_22_a_far_end_that_is_gone_does_not_end_reading(received: Received) -> None:
+    async with udp_end() as gone:
+        address = gone.address
+    received.transport.send(Flow("udp", *address), b"into the void")
+    async with udp_end() as far:
+        far.send(b"still here", received.transport.address)
+        await until_true(lambda: received.data == [b"still here"], "the datagram")
+
+
+async def test_what_could_not_leave_at_once_leaves_in_order_and_is_bounded(received: Received) -> None:
+    """Loopback never refuses a datagram for long, so that the state is made here: one is waiting already."""
+    transport = received.transport
+    async with udp_end() as far:
+        flow = Flow("udp", *far.address)
+        transport._unsent.append((flow, b"0"))
+        transport.send(flow, b"1")
+        transport.send(Flow("udp", HOST, 0), b"refused by the kernel")
+        transport.send(flow, b"2")
+        assert far.waiting() == []
+        transport._writable()
+        assert [await far.receive() for _ in range(3)] == [b"0", b"1", b"2"]
+        assert transport.dropped == 1
+        transport._unsent.extend([(flow, b"")] * MAX_UNSENT)
+        transport.send(flow, b"one too many")
+        assert (len(transport._unsent), transport.dropped) == (MAX_UNSENT, 2)
+
+
+async def test_nothing_is_read_after_the_end() -> None:
+    received = Received()
+    address = received.transport.address
+    async with udp_end() as far:
+        far.send(b"late", address)
+        received.transport.close()
+        await asyncio.sleep(0)
+        assert received.batches == []
+        again = UdpTransport(*address, received.batches.append)
+        again.close()
