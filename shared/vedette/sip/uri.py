@@ -16,6 +16,7 @@ KNOWN_SCHEMES = frozenset({"sip", "sips", "pres"})
 
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*+:")
 _USER_SAFE = "-_.!~*'()&=+$,;?/:"
+_PLAIN_USER = re.compile(rf"[A-Za-z0-9{re.escape(_USER_SAFE)}]++")
 _URI = re.compile(
     r"(?P<scheme>[A-Za-z][A-Za-z0-9+.\-]*+):"
     r"(?:(?P<user>[^@\s<>\"\x00-\x1f]++)@)?"
@@ -101,7 +102,7 @@ def _address_of_record(text: str) -> str:
     if uri.user is None:
         return f"sip:{host}"
     user = uri.user
-    if "%" in user or not user.isascii():
+    if not _PLAIN_USER.fullmatch(user):
         user = quote(unquote_to_bytes(encode(user)), safe=_USER_SAFE)
     return f"sip:{user}@{host}"
 

@@ -61,6 +61,8 @@ EQUAL_NAMES = [
     ("sip:a%C3%B6@example.com", "sip:a%C3%B6@example.com"),
     ("sip:a%c3%b6@example.com", "sip:a%C3%B6@example.com"),
     ("sip:aö@example.com", "sip:a%C3%B6@example.com"),
+    ("sip:*72#@example.com", "sip:*72%23@example.com"),
+    ("sip:*72%23@example.com", "sip:*72%23@example.com"),
     ("sip:100%@example.com", "sip:100%25@example.com"),
     ("sip:a%zz@example.com", "sip:a%25zz@example.com"),
     ("sip:a;x=1@example.com", "sip:a;x=1@example.com"),
