@@ -37,9 +37,8 @@ async def show_all(project: Project, report: Report, *, network: str) -> None:
     await show_scaling_and_faults(project, report)
     kept = [Kept(project, transport) for transport in TRANSPORTS]
     for how, replicas in (("restart", {}), ("down", SCALED)):
-        with report.step(
-            f"docker-compose {how}, up with {replicas or 'one of each'}: what was there goes on"
-        ) as step:
+        scaled = " --scale presence-core=3 --scale notifier=2" if replicas else ""
+        with report.step(f"docker-compose {how}, up -d{scaled}: what was published and watched goes on") as step:
             for each in kept:
                 await each.begin()
             await project.compose(how)
