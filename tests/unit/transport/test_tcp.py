@@ -1,9 +1,11 @@
 """TCP connections, on loopback (RFC 3261 section 18, RFC 5626 sections 4.4.1 and 5.3)."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from typing import Any
 
 import pytest
+import uvloop
 
 from tests.unit.sip.messages import changed, wire
 from tests.unit.transport.wires import HOST, closed_port, connect, connect_and_reset, has_ipv6, listener
@@ -164,11 +166,12 @@ async def test_trn_22_a_connection_that_ends_fails_its_flow_and_its_address(reco
 async def test_trn_07_22_what_goes_to_a_connection_that_is_gone_fails_a_little_later(
     recorder: Recorder,
 ) -> None:
-    flow = Flow("tcp", HOST, 9, 4711)
-    recorder.transport.send(flow, b"x")
-    assert recorder.failed == []
-    await until_true(lambda: recorder.failed == [flow], "the failure")
-    assert len(recorder.transport) == 0
+    async with listener() as far:
+        flow = Flow("tcp", *far.address, 4711)
+        recorder.transport.send(flow, b"x")
+        assert recorder.failed == []
+        await until_true(lambda: recorder.failed == [flow], "the failure")
+        assert (len(recorder.transport), far.ends) == (0, [])
 
 
 async def test_trn_26_27_connections_over_the_limit_are_closed_at_once(full: Recorder) -> None:
@@ -200,15 +203,24 @@ async def test_trn_26_a_far_end_that_does_not_read_loses_its_connection(recorder
         assert len(recorder.transport) == 0
 
 
-async def test_a_connection_that_is_reset_before_it_is_accepted_harms_nobody(recorder: Recorder) -> None:
+@pytest.mark.parametrize("run", [asyncio.run, uvloop.run], ids=["asyncio", "uvloop"])
+def test_a_connection_that_is_reset_before_it_is_accepted_harms_nobody(run: Callable[[Any], None]) -> None:
+    """The loop of the services, uvloop, does not know the far end of such a connection."""
     complaints: list[object] = []
-    asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
-    for _ in range(3):
-        connect_and_reset(recorder.transport.address)
-    async with connect(recorder.transport.address) as far:
-        far.send(REQUEST)
-        await until_true(lambda: recorder.data == [REQUEST], "the message of the next one")
-    await until_true(lambda: len(recorder.transport) == 0, "the end of all connections")
+
+    async def reset_then_send() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
+        recorder = Recorder()
+        await recorder.transport.listen(HOST, 0)
+        for _ in range(3):
+            connect_and_reset(recorder.transport.address)
+        async with connect(recorder.transport.address) as far:
+            far.send(REQUEST)
+            await until_true(lambda: recorder.data == [REQUEST], "the message of the next one")
+        await until_true(lambda: len(recorder.transport) == 0, "the end of all connections")
+        await recorder.transport.close()
+
+    run(reset_then_send())
     assert complaints == []
 
 
