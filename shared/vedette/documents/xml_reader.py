@@ -20,7 +20,8 @@ def read_document(body: bytes) -> etree._Element:
     """The root element of a document.
 
     Raises DocumentError where it is not well-formed, has a document type declaration, is nested deeper than
-    MAX_DEPTH, has more than MAX_ELEMENTS elements or declares more than MAX_NAMESPACES namespaces.
+    MAX_DEPTH, has more than MAX_ELEMENTS elements or declares more than MAX_NAMESPACES namespaces. White space
+    before the XML declaration is passed over, though strictly it is a fault.
     """
     if _DOCTYPE.search(body):
         raise DocumentError("document type declarations are not accepted")
@@ -28,7 +29,7 @@ def read_document(body: bytes) -> etree._Element:
         resolve_entities=False, no_network=True, load_dtd=False, dtd_validation=False, huge_tree=False
     )
     try:
-        root = etree.fromstring(body, parser)
+        root = etree.fromstring(body.lstrip(b" \t\r\n"), parser)
     except etree.XMLSyntaxError as error:
         line, column = error.position
         raise DocumentError(f"not well-formed XML at line {line}, column {column}") from None
