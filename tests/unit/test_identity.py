@@ -119,7 +119,8 @@ def test_dlg_02_uas_17_to_tags_come_back_and_are_tokens(preference: str, hash_: 
 FOREIGN_TO_TAGS = [
     "", ".", HEX, f".{HEX}", f"0000000.{HEX}", f"000000000.{HEX}", f"0000000g.{HEX}", f"0000000A.{HEX}",
     f"00000000.{HEX[:-1]}",
-    f"00000000.{HEX}0", f"00000000.{HEX.upper()}", f"00000000.{HEX}.x", f"00000000-{HEX}", f"0x000000.{HEX}", "a6a1c5f60faecf03-2a9e",
+    f"00000000.{HEX}0", f"00000000.{HEX.upper()}", f"00000000.{HEX}.x", f"00000000-{HEX}",
+    f"0x000000.{HEX}", "a6a1c5f60faecf03-2a9e",
     f"+0000000.{HEX}", f"0000_000.{HEX}",
 ]  # fmt: skip
 

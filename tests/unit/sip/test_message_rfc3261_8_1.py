@@ -1,6 +1,7 @@
 """Typed fields of requests and responses and what a request must have (RFC 3261 sections 8.1.1, 8.2 and 20)."""
 
 import json
+from typing import Any
 
 import pytest
 
@@ -88,6 +89,30 @@ def test_msg_26_52_expires_that_is_no_number_is_400_where_it_is_read(value: str)
     with pytest.raises(SipError, match="Expires") as caught:
         _ = message.expires
     assert caught.value.status == 400
+
+
+def values_of_ersip(header: str) -> list[dict[str, Any]]:
+    path = FOLDER / "headers" / "event-headers.json"
+    cases = json.loads(path.read_text(encoding="utf-8"))["values"] if path.exists() else []
+    return [case for case in cases if case["header"] == header]
+
+
+@needs_vectors
+@pytest.mark.parametrize("case", values_of_ersip("Expires"), ids=lambda case: case["value"] or "empty")
+def test_msg_26_52_the_expires_that_ersip_reads_or_refuses(case: dict[str, Any]) -> None:
+    message = request(("Expires", case["value"]))
+    if case["expected"] == "reject":
+        with pytest.raises(SipError, match="Expires"):
+            _ = message.expires
+    else:
+        assert message.expires == int(case["value"])
+
+
+@needs_vectors
+@pytest.mark.parametrize("case", values_of_ersip("Allow-Events"), ids=lambda case: case["value"])
+def test_msg_06_the_lists_that_sofia_reads(case: dict[str, Any]) -> None:
+    [row] = request(("u", case["value"])).headers.all("allow-events")
+    assert split_list(row) == case["parsed"]
 
 
 @pytest.mark.parametrize(("value", "seconds"), RETRY_AFTER)

@@ -289,7 +289,7 @@ async def test_txn_08_trn_20_a_request_over_the_connection_of_its_watcher_is_ans
         far.send(answer_to(data))
         await until_true(lambda: user.finished, "the response")
         assert user.finished[0].response is not None
-        assert len(patient.layer) == 0
+        assert (len(patient.layer), user.strays) == (0, [])
 
 
 @pytest.mark.parametrize(

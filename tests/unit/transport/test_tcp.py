@@ -163,6 +163,19 @@ async def test_trn_22_a_connection_that_ends_fails_its_flow_and_its_address(reco
     assert (len(recorder.transport), recorder.transport.has(flow)) == (0, False)
 
 
+async def test_trn_20_an_address_whose_connection_has_ended_gets_a_new_one(recorder: Recorder) -> None:
+    async with listener() as far:
+        flow = Flow("tcp", *far.address)
+        recorder.transport.send(flow, b"one")
+        first = await far.accept()
+        assert await first.receive(3) == b"one"
+        await first.close()
+        await until_true(lambda: flow in recorder.failed, "the end of the first")
+        recorder.transport.send(flow, b"two")
+        second = await far.accept()
+        assert await second.receive(3) == b"two"
+
+
 async def test_trn_07_22_what_goes_to_a_connection_that_is_gone_fails_a_little_later(
     recorder: Recorder,
 ) -> None:
@@ -256,3 +269,6 @@ async def test_the_end_of_a_transport_ends_its_connections_and_its_listener(reco
         assert await far.end() == b""
         with pytest.raises(ConnectionRefusedError):
             await asyncio.open_connection(*address)
+        async with connect(other.address):
+            await other.accept()
+        assert len(other.ends) == 1
