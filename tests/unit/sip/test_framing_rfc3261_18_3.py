@@ -3,7 +3,7 @@
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.unit.sip.messages import changed, wire
@@ -154,6 +154,7 @@ PIECES = st.sampled_from(
 )
 
 
+@settings(max_examples=500, deadline=None)
 @given(st.lists(PIECES | st.binary(max_size=4), max_size=12).map(b"".join), st.data())
 def test_trn_08_whatever_a_stream_holds_it_is_the_same_however_it_is_cut(stream: bytes, data: st.DataObject) -> None:
     cuts = sorted(data.draw(st.lists(st.integers(0, len(stream)), max_size=8)))

@@ -72,13 +72,13 @@ def test_msg_50_53_no_octets_make_the_reader_fail(data: bytes) -> None:
     exercise(data)
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=1500, deadline=None)
 @given(mutated())
 def test_msg_50_53_no_mutation_of_a_valid_message_makes_the_reader_fail(data: bytes) -> None:
     exercise(data)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=600, deadline=None)
 @given(st.lists(mutated() | st.binary(max_size=20), max_size=4).map(b"".join))
 def test_trn_10_26_msg_53_no_stream_makes_the_framer_or_the_reader_fail(stream: bytes) -> None:
     items = StreamFramer(max_head=4000, max_body=4000).receive(stream)

@@ -157,5 +157,10 @@ async def test_nothing_is_read_after_the_end() -> None:
         received.transport.close()
         await asyncio.sleep(0)
         assert received.batches == []
-        again = UdpTransport(*address, received.batches.append)
+        batches: Batches = []
+        again = UdpTransport(*address, batches.append)
+        again.start()
+        far.send(b"to the next one", address)
+        await until_true(lambda: batches, "the datagram")
+        assert received.batches == []
         again.close()
