@@ -38,6 +38,7 @@ def read_message(data: bytes, *, stream: bool = False) -> Request | Response:
             head = head.removesuffix(b"\r\n")
             defect = SipError("Headers do not end in an empty line")
     lines = decode(head).split("\r\n")
+    defect = _clean(lines) or defect
     start = lines[0]
     if start.startswith("SIP/"):
         return _read_response(start, lines, body, defect)
@@ -70,6 +71,16 @@ def _read_response(start: str, lines: list[str], body: bytes, defect: SipError |
     return Response(status, match["reason"] or "", headers, body)
 
 
+def _clean(lines: list[str]) -> SipError | None:
+    """Put a space for each CR, LF and NUL in the headers: what is copied into other messages begins no line there."""
+    defect: SipError | None = None
+    for number, line in enumerate(lines[1:], 1):
+        if "\n" in line or "\r" in line or (NUL in line and NUL in line.replace(_QUOTED_NUL, "")):
+            lines[number] = _NOT_IN_A_ROW.sub(" ", line)
+            defect = SipError("Bare CR, LF or NUL in a header")
+    return defect
+
+
 def _index(lines: list[str], headers: Headers) -> SipError | None:
     """Fill the index from the lines after the start line; return the first defect."""
     defect: SipError | None = None
@@ -82,7 +93,7 @@ def _index(lines: list[str], headers: Headers) -> SipError | None:
             if last is None:
                 defect = defect or SipError("Folded line without a header")
             else:
-                last[-1] = f"{last[-1]} {line.strip()}".strip()
+                last[-1] = " ".join((last[-1], line.strip(" \t"))).strip(" \t")
             continue
         name, colon, value = line.partition(":")
         key = name.rstrip(" \t").lower()
@@ -94,9 +105,6 @@ def _index(lines: list[str], headers: Headers) -> SipError | None:
             defect = defect or SipError("Header too long")
         key = COMPACT_FORMS.get(key, key)
         row = value.strip(" \t")
-        if "\n" in row or "\r" in row or (NUL in row and NUL in row.replace(_QUOTED_NUL, "")):
-            defect = defect or SipError("Bare CR, LF or NUL in a header")
-            row = _NOT_IN_A_ROW.sub(" ", row)  # what is copied into the answer must not begin a line there
         last = rows.get(key)
         if last is None:
             last = rows[key] = [row]

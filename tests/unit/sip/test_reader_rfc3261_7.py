@@ -205,6 +205,12 @@ BAD_LINES = [
     b"Subject: a\nEvent: dialog",
     b"Subject: a\rEvent: dialog",
     b"Subject: a\0b",
+    b"Subject: a\r\n b\nEvent: dialog",
+    b"Subject: a\r\n \nEvent: dialog",
+    b"Subject: a\r\n\tb\rEvent: dialog",
+    b"Subject: a\r\n \0b",
+    b"\nEvent: dialog",
+    b"Subject\n: a",
     b"Subject: " + b"x" * MAX_HEADER_LENGTH,
 ]
 

@@ -95,7 +95,7 @@ def test_msg_51_octets_that_are_no_utf_8_go_back_as_they_came() -> None:
 
 
 @pytest.mark.parametrize("name", ["From", "To", "Call-ID", "CSeq"])
-@pytest.mark.parametrize("end", ["\n", "\r", "\0"])
+@pytest.mark.parametrize("end", ["\n", "\r", "\0", "\r\n \n", "\r\n x\n", "\r\n\t\0", "\r\n\n"])
 def test_msg_50_51_a_refusal_copies_no_line_end_that_the_sender_smuggled(name: str, end: str) -> None:
     asked = request((name, f"{dict(SUBSCRIBE)[name]}{end}Contact: <sip:evil@example.org>"))
     answer = write_response(asked, 400, source=SOURCE, to_tag="t1")
