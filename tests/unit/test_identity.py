@@ -1,4 +1,4 @@
-"""Names that follow from a request (architecture, "Key of a request"; UAS-17, DLG-02)."""
+"""Names that follow from a request (architecture, "Key of a request"; UAS-17)."""
 
 from itertools import pairwise
 
@@ -86,7 +86,7 @@ def test_presentities_sort_in_lock_order() -> None:
 
 
 @pytest.mark.parametrize("sequence", [0, 1, 9, 10, 999_999_999])
-def test_pub_entity_tags_come_back_and_are_tokens(sequence: int) -> None:
+def test_entity_tags_come_back_and_are_tokens(sequence: int) -> None:
     tag = entity_tag(ID, sequence)
     assert tag == f"{HEX}.{sequence}"
     assert is_token(tag)
@@ -103,13 +103,13 @@ FOREIGN_ENTITY_TAGS = [
 
 
 @pytest.mark.parametrize("tag", FOREIGN_ENTITY_TAGS)
-def test_pub_entity_tags_of_others_are_told_apart(tag: str) -> None:
+def test_entity_tags_of_others_are_told_apart(tag: str) -> None:
     assert parse_entity_tag(tag) is None
 
 
 @pytest.mark.parametrize("hash_", [0, 1, -1, 2**31 - 1, -(2**31)])
 @pytest.mark.parametrize("preference", ["", "10", "a.b-c", "a.b.c"])
-def test_dlg_02_uas_17_to_tags_come_back_and_are_tokens(preference: str, hash_: int) -> None:
+def test_uas_17_to_tags_come_back_and_are_tokens(preference: str, hash_: int) -> None:
     tag = to_tag(preference, hash_, ID)
     assert is_token(tag)
     assert tag.startswith(f"{preference}." if preference else f"{hash_ & 0xFFFFFFFF:08x}.")
@@ -126,7 +126,7 @@ FOREIGN_TO_TAGS = [
 
 
 @pytest.mark.parametrize("tag", FOREIGN_TO_TAGS)
-def test_dlg_15_to_tags_of_others_are_told_apart(tag: str) -> None:
+def test_to_tags_of_others_are_told_apart(tag: str) -> None:
     assert parse_to_tag(tag) is None
 
 

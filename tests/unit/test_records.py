@@ -94,11 +94,11 @@ def test_text_that_is_no_flow_is_told(text: str) -> None:
     ("values", "text"),
     [([], ""), (["<sip:p1;lr>"], "<sip:p1;lr>"), (["<sip:p1;lr>", "<sip:p2>"], "<sip:p1;lr>\n<sip:p2>")],
 )
-def test_dlg_03_04_routes_come_back_from_their_text(values: list[str], text: str) -> None:
+def test_dlg_04_routes_come_back_from_their_text(values: list[str], text: str) -> None:
     assert join_routes(values) == text
     assert split_routes(text) == values
 
 
 @given(st.lists(st.text(st.characters(exclude_characters="\n"), min_size=1)))
-def test_dlg_03_04_any_routes_that_stand_in_a_header_come_back(values: list[str]) -> None:
+def test_dlg_04_any_routes_that_stand_in_a_header_come_back(values: list[str]) -> None:
     assert split_routes(join_routes(values)) == values

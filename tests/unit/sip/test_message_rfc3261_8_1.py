@@ -116,7 +116,7 @@ def test_msg_06_the_lists_that_sofia_reads(case: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize(("value", "seconds"), RETRY_AFTER)
-def test_txn_20_retry_after_of_a_response(value: str, seconds: int | None) -> None:
+def test_retry_after_of_a_response(value: str, seconds: int | None) -> None:
     assert response("SIP/2.0 503 Service Unavailable", ("Retry-After", value)).retry_after == seconds
 
 

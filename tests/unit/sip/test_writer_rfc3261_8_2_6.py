@@ -66,7 +66,7 @@ def test_uas_16_a_to_with_an_empty_tag_gets_no_second_one(to: str) -> None:
     assert answered(("To", to)).headers.get("to") == to
 
 
-def test_uas_16_100_has_no_tag_of_ours() -> None:
+def test_uas_16_a_provisional_has_no_tag_of_ours() -> None:
     assert answered(status=100, to_tag="").to.tag is None
 
 

@@ -187,7 +187,7 @@ async def test_trn_07_22_what_goes_to_a_connection_that_is_gone_fails_a_little_l
         assert (len(recorder.transport), far.ends) == (0, [])
 
 
-async def test_trn_26_27_connections_over_the_limit_are_closed_at_once(full: Recorder) -> None:
+async def test_trn_26_connections_over_the_limit_are_closed_at_once(full: Recorder) -> None:
     async with connect(full.transport.address) as first, connect(full.transport.address) as second:
         assert await second.end() == b""
         assert (full.transport.refused, len(full.transport)) == (1, 1)
