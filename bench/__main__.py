@@ -32,6 +32,9 @@ def main(
     watchers: Annotated[int, typer.Option(min=1, help="Watchers of the one presentity.")] = 1000,
     rounds: Annotated[int, typer.Option(min=1, help="Changes of its state.")] = 5,
     up: Annotated[str, typer.Option(help='Options of `vedette up`, like "--cores 4".')] = "",
+    commit_ms: Annotated[
+        float, typer.Option(min=0, max=100, help="Have each flush of Postgres's log take so many ms longer.")
+    ] = 0.0,
     database_url: Annotated[str | None, typer.Option(help="A Postgres on this machine.")] = None,
 ) -> None:
     """Measure, print a table of ratios, and keep everything in bench/results/."""
@@ -43,7 +46,7 @@ def main(
     if any(lacking):
         _fail("not installed: " + "; ".join(name for name in lacking if name))
     try:
-        asyncio.run(_run(wanted, Plan(seconds, watchers, rounds), up.split(), database_url))
+        asyncio.run(_run(wanted, Plan(seconds, watchers, rounds, commit_ms), up.split(), database_url))
     except (SippError, NothingHeldError, FanOutError, KamailioError, VedetteError, SetupError) as error:
         _fail(str(error))
 
@@ -56,13 +59,18 @@ async def _run(wanted: list[str], plan: Plan, up: list[str], database_url: str |
         if database_url is None:
             database_url = await stack.enter_async_context(embedded_server(folder / "postgres"))
         server = await look_at(database_url)
+        if plan.commit_ms:
+            await server.slow_down(plan.commit_ms)
+            server = await look_at(database_url)
+        commit_ms = await server.commit_ms()
+        _say(f"a commit takes {commit_ms:.2f} ms")
         _say(f"PostgreSQL {server.settings['server_version']}, fsync {server.settings['fsync']}")
         for name in wanted:
             _say(f"{name}:")
             results.append(await _measure(name, server, folder, plan, up))
-    report.print_table(results)
+    report.print_table(results, commit_ms)
     version = "" if wanted == ["vedette"] else await kamailio.version()
-    _say(f"kept in {report.write_json(results, server, plan, version, RESULTS)}")
+    _say(f"kept in {report.write_json(results, server, commit_ms, plan, version, RESULTS)}")
 
 
 async def _measure(name: str, server: PostgresServer, folder: Path, plan: Plan, up: list[str]) -> Result:

@@ -19,7 +19,10 @@ from bench.system import SystemUnderTest
 COMMON_RATE = 400
 """Requests in a second at which CPU time is compared: every system holds it."""
 REST = 1.0
-"""Seconds between two steps, for what the one before has left behind."""
+"""Seconds between two looks whether the system is idle."""
+MOST_RESTS = 60
+IDLE = 0.15
+"""CPU seconds in a second that an idle system may use."""
 
 Say = Callable[[str], None]
 
@@ -56,6 +59,8 @@ class Plan:
     """Of each step."""
     watchers: int
     rounds: int
+    commit_ms: float
+    """How much longer each flush of Postgres's log is made to take."""
 
 
 class Measurement:
@@ -132,5 +137,10 @@ class Measurement:
         return cpu_seconds([*self._system.processes, self._server.postmaster])
 
     async def _rest(self) -> None:
+        """Let the step before come to its end: a watcher that is gone is sent its NOTIFY for half a minute."""
         await self._server.checkpoint()
-        await asyncio.sleep(REST)
+        for _ in range(MOST_RESTS):
+            before = self._cpu()
+            await asyncio.sleep(REST)
+            if self._cpu() - before < IDLE * REST:
+                return

@@ -2,6 +2,8 @@
 
 import contextlib
 import os
+import statistics
+import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +18,9 @@ from vedette_cli.supervisor.unprivileged import choose_user
 
 SETTINGS_SHOWN = (
     "server_version", "fsync", "synchronous_commit", "full_page_writes", "shared_buffers", "max_wal_size",
+    "commit_delay",
 )  # fmt: skip
+COMMITS_PROBED = 101
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,32 @@ class PostgresServer:
             yield self.database(name)
         finally:
             await self._run(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+
+    async def commit_ms(self) -> float:
+        """How long one commit takes, in milliseconds, median: what the storage makes of fsync."""
+        connection = await asyncpg.connect(self.url)
+        try:
+            await connection.execute("CREATE TABLE IF NOT EXISTS probed (number int4)")
+            times: list[float] = []
+            for number in range(COMMITS_PROBED):
+                began = time.perf_counter()
+                await connection.execute("INSERT INTO probed VALUES ($1)", number)
+                times.append(time.perf_counter() - began)
+            await connection.execute("DROP TABLE probed")
+        finally:
+            await connection.close()
+        return 1000 * statistics.median(times)
+
+    async def slow_down(self, milliseconds: float) -> None:
+        """Have each flush of the log take so much longer, as on storage that is slower than this machine's.
+
+        Those that wait for a flush share it, as they do on a slow disk.
+        """
+        await self._run(
+            f"ALTER SYSTEM SET commit_delay = {round(1000 * milliseconds)}",
+            "ALTER SYSTEM SET commit_siblings = 0",
+            "SELECT pg_reload_conf()",
+        )
 
     async def checkpoint(self) -> None:
         """Write out what earlier measurements left, so that the next one does not pay for it."""

@@ -37,9 +37,11 @@ ROWS: tuple[tuple[str, Figure, str], ...] = (
 """Name, figure and format of each row."""
 
 
-def print_table(results: Sequence[Result]) -> None:
+def print_table(results: Sequence[Result], commit_ms: float) -> None:
     """One column for each system, and in parentheses what the first one is of it."""
-    table = Table(title="Each figure, and in parentheses: the first system's divided by it")
+    table = Table(
+        title=f"A commit takes {commit_ms:.2f} ms. In parentheses: the first system's figure divided by this one"
+    )
     table.add_column("")
     for result in results:
         table.add_column(result.name, justify="right")
@@ -53,7 +55,9 @@ def print_table(results: Sequence[Result]) -> None:
     Console().print(table)
 
 
-def write_json(results: Sequence[Result], server: PostgresServer, plan: Plan, kamailio: str, folder: Path) -> Path:
+def write_json(
+    results: Sequence[Result], server: PostgresServer, commit_ms: float, plan: Plan, kamailio: str, folder: Path
+) -> Path:
     """The file with everything that was found out."""
     folder.mkdir(parents=True, exist_ok=True)
     now = datetime.now(UTC)
@@ -61,7 +65,7 @@ def write_json(results: Sequence[Result], server: PostgresServer, plan: Plan, ka
     facts = {
         "at": now.isoformat(timespec="seconds"),
         "machine": {"processor": _processor(), "kernel": platform.release(), "python": platform.python_version()},
-        "postgres": server.settings,
+        "postgres": server.settings | {"commit_ms": commit_ms},
         "kamailio": kamailio,
         "plan": dataclasses.asdict(plan) | {"common_rate": COMMON_RATE},
         "results": [dataclasses.asdict(result) for result in results],

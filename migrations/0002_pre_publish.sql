@@ -58,22 +58,32 @@ BEGIN
             ON p.presentity_hash = r.hash AND p.publication_id = r.publication
             AND p.presentity_uri = r.uri AND p.event = r.event
     ),
+    -- From here on one chain of steps: joining the results of two of them by the ordinal would cost the square of the
+    -- batch, since hash joins are off.
+    decided AS MATERIALIZED (
+        SELECT j.*, CASE WHEN j.changes THEN nextval('presentity_version') END AS version
+        FROM (SELECT j.*, j.verdict IN ('created', 'modified', 'removed') AS changes FROM judged AS j) AS j
+    ),
+    seen AS MATERIALIZED (
+        SELECT d.*, d.changes AND EXISTS (
+            SELECT FROM delivery AS y
+            WHERE y.presentity_hash = d.hash AND y.presentity_uri = d.uri AND y.event = d.event
+        ) AS watched
+        FROM decided AS d
+    ),
     bumped AS (
         UPDATE presentity_state AS s
-        SET version = nextval('presentity_version')
-        FROM judged AS j
-        WHERE s.presentity_hash = j.hash AND s.presentity_uri = j.uri AND s.event = j.event
-            AND j.verdict IN ('created', 'modified', 'removed')
-        RETURNING j.ordinal, s.version
+        SET version = d.version
+        FROM seen AS d
+        WHERE d.changes AND s.presentity_hash = d.hash AND s.presentity_uri = d.uri AND s.event = d.event
     ),
     created AS (
         INSERT INTO presentity (presentity_hash, publication_id, presentity_uri, username, domain, event, sequence,
             etag, expires, received_time, content_type, body, sender, version, last_key, granted)
         SELECT j.hash, j.publication, j.uri, j.username, j.domain, j.event, 1,
             encode(j.publication, 'hex') || '.1', v_now + make_interval(secs => j.expires), v_now,
-            j.content_type, j.body, j.sender, b.version, j.key, j.expires
-        FROM judged AS j
-        JOIN bumped AS b USING (ordinal)
+            j.content_type, j.body, j.sender, j.version, j.key, j.expires
+        FROM seen AS j
         WHERE j.verdict = 'created'
     ),
     changed AS (
@@ -85,27 +95,17 @@ BEGIN
             content_type = CASE j.verdict WHEN 'modified' THEN j.content_type ELSE p.content_type END,
             body = CASE j.verdict WHEN 'modified' THEN j.body WHEN 'removed' THEN ''::bytea ELSE p.body END,
             sender = CASE j.verdict WHEN 'refreshed' THEN p.sender ELSE j.sender END,
-            version = coalesce(b.version, p.version),
+            version = coalesce(j.version, p.version),
             last_key = j.key,
             granted = j.expires,
             ended = CASE j.verdict WHEN 'removed' THEN v_now END
-        FROM judged AS j
-        LEFT JOIN bumped AS b USING (ordinal)
+        FROM seen AS j
         WHERE p.presentity_hash = j.hash AND p.publication_id = j.publication
             AND j.verdict IN ('modified', 'refreshed', 'removed')
     ),
-    seen AS MATERIALIZED (
-        SELECT j.ordinal, j.hash, j.uri, j.event,
-            EXISTS (
-                SELECT FROM delivery AS d
-                WHERE d.presentity_hash = j.hash AND d.presentity_uri = j.uri AND d.event = j.event
-            ) AS watched
-        FROM judged AS j
-        JOIN bumped AS b USING (ordinal)
-    ),
     told AS (
         INSERT INTO change_event (presentity_hash, presentity_uri, event, due)
-        SELECT w.hash, w.uri, w.event, v_now FROM seen AS w WHERE w.watched
+        SELECT j.hash, j.uri, j.event, v_now FROM seen AS j WHERE j.watched
     )
     SELECT j.ordinal,
         CASE j.verdict WHEN 'late' THEN 'replayed' ELSE j.verdict END,
@@ -114,16 +114,14 @@ BEGIN
             ELSE j.held_sequence + 1
         END,
         CASE j.verdict WHEN 'replayed' THEN j.held_granted ELSE j.expires END,
-        b.version, w.watched, o.ids, o.versions, v_now
-    FROM judged AS j
-    LEFT JOIN bumped AS b USING (ordinal)
-    LEFT JOIN seen AS w USING (ordinal)
+        j.version, j.watched, o.ids, o.versions, v_now
+    FROM seen AS j
     LEFT JOIN LATERAL (
         -- What is alive is told after the search: the planner must not search by time, which matches nearly all rows.
         SELECT array_agg(p.publication_id) FILTER (WHERE p.ended IS NULL AND p.expires > v_now) AS ids,
             array_agg(p.version) FILTER (WHERE p.ended IS NULL AND p.expires > v_now) AS versions
         FROM presentity AS p
-        WHERE b.version IS NOT NULL AND p.presentity_hash = j.hash AND p.presentity_uri = j.uri
+        WHERE j.changes AND p.presentity_hash = j.hash AND p.presentity_uri = j.uri
             AND p.event = j.event AND p.publication_id <> j.publication
     ) AS o ON true;
 

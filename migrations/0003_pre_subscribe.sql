@@ -60,6 +60,7 @@ BEGIN
     judged AS MATERIALIZED (
         SELECT r.*, w.granted AS held_granted, w.revision AS held_revision, w.event_id AS held_event_id,
             w.to_uri AS held_to_uri, w.from_uri AS held_from_uri, w.record_route AS held_record_route,
+            w.status AS held_status, w.reason AS held_reason,
             (w.socket_info, w.edge_instance) IS DISTINCT FROM (r.socket_info, r.edge_instance) AS moved,
             CASE
                 WHEN w.dialog_id IS NULL AND r.in_dialog THEN 'unmatched'
@@ -118,7 +119,6 @@ BEGIN
             ended = CASE j.verdict WHEN 'ended' THEN v_now END
         FROM judged AS j
         WHERE w.presentity_hash = j.hash AND w.dialog_id = j.dialog AND j.verdict IN ('refreshed', 'ended')
-        RETURNING j.ordinal, w.status, w.reason
     ),
     renewed AS (
         -- What was outstanding on another flow is given up: the watcher has moved.
@@ -141,10 +141,9 @@ BEGIN
         CASE WHEN j.verdict IN ('created', 'fetched') THEN 1 ELSE j.held_revision + 1 END,
         j.uri, j.event, coalesce(j.held_event_id, j.event_id), coalesce(j.held_to_uri, j.to_uri),
         coalesce(j.held_from_uri, j.from_uri), coalesce(j.held_record_route, j.record_route),
-        coalesce(c.status, CASE j.verdict WHEN 'fetched' THEN 3 ELSE 1 END::int2),
-        coalesce(c.reason, CASE j.verdict WHEN 'fetched' THEN 'timeout' ELSE '' END),
+        CASE WHEN j.verdict IN ('fetched', 'ended') THEN 3 ELSE coalesce(j.held_status, 1) END::int2,
+        CASE WHEN j.verdict IN ('fetched', 'ended') THEN 'timeout' ELSE coalesce(j.held_reason, '') END,
         v_now + make_interval(secs => j.expires), v_now
-    FROM judged AS j
-    LEFT JOIN changed AS c USING (ordinal);
+    FROM judged AS j;
 END
 $$;

@@ -9,6 +9,13 @@ MAX_ELEMENTS = 20_000
 MAX_NAMESPACES = 200
 """Different declarations; the time to move elements between documents grows with their square."""
 
+_PARSER = etree.XMLParser(
+    resolve_entities=False, no_network=True, load_dtd=False, dtd_validation=False, huge_tree=False
+)
+_UTF_8 = re.compile(
+    rb"<(?!\?xml\b)|<\?xml\s[^>]*?\bencoding\s*=\s*[\"']UTF-8[\"']|<\?xml\s(?![^>]*\bencoding\b)", re.IGNORECASE
+)
+"""The beginning of a document in UTF-8: what is written otherwise need not show its elements by their octets."""
 _DOCTYPE = re.compile(rb"<!\s*(?:DOCTYPE|ENTITY)", re.IGNORECASE)
 
 
@@ -25,11 +32,9 @@ def read_document(body: bytes) -> etree._Element:
     """
     if _DOCTYPE.search(body):
         raise DocumentError("document type declarations are not accepted")
-    parser = etree.XMLParser(
-        resolve_entities=False, no_network=True, load_dtd=False, dtd_validation=False, huge_tree=False
-    )
+    body = body.lstrip(b" \t\r\n")
     try:
-        root = etree.fromstring(body.lstrip(b" \t\r\n"), parser)
+        root = etree.fromstring(body, _PARSER)
     except etree.XMLSyntaxError as error:
         line, column = error.position
         raise DocumentError(f"not well-formed XML at line {line}, column {column}") from None
@@ -37,8 +42,19 @@ def read_document(body: bytes) -> etree._Element:
         raise DocumentError("not readable as XML") from None
     if root.getroottree().docinfo.internalDTD is not None:
         raise DocumentError("document type declarations are not accepted")
-    _limit(root)
+    if not _is_small(body):
+        _limit(root)
     return root
+
+
+def _is_small(body: bytes) -> bool:
+    """Whether the octets alone show that no limit is reached: each element and each namespace needs some of them."""
+    return (
+        _UTF_8.match(body) is not None
+        and b"\0" not in body
+        and body.count(b"<") <= MAX_DEPTH
+        and body.count(b"xmlns") <= MAX_NAMESPACES
+    )
 
 
 def _limit(root: etree._Element) -> None:

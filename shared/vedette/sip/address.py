@@ -1,7 +1,7 @@
 """The values of From, To, Contact, Route and Record-Route (RFC 3261 section 20.10)."""
 
 import re
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from vedette.sip.errors import SipError
 from vedette.sip.grammar import PARAMETER, QUOTED_STRING, parse_parameters
@@ -11,8 +11,7 @@ _NAME_ADDR = re.compile(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Address:
+class Address(NamedTuple):
     """A name-addr or addr-spec with its header parameters (names in lower case, values unquoted)."""
 
     display: str

@@ -21,6 +21,8 @@ PARAMETER = re.compile(
     rf"\s*+;\s*+(?P<name>{TOKEN})\s*+(?:=\s*+(?P<value>{QUOTED_STRING}|[^;,\"\s]*+))?+", re.ASCII | re.DOTALL
 )
 """One `;name=value`."""
+_PLAIN_PARAMETERS = re.compile(rf"(?:;{TOKEN}(?:=[^;,\"\s]*+)?+)*+", re.ASCII)
+"""Without quotes and white space, as nearly all are: these need no search for where each one ends."""
 
 
 def is_token(text: str) -> bool:
@@ -53,6 +55,14 @@ def parse_parameters(text: str, field: str) -> dict[str, str | None]:
     would make dialog matching depend on who reads it: RFC 3261 section 7.3.1).
     """
     parameters: dict[str, str | None] = {}
+    if _PLAIN_PARAMETERS.fullmatch(text):
+        for item in text.split(";")[1:]:
+            name, equals, value = item.partition("=")
+            name = name.lower()
+            if name in parameters:
+                raise SipError(f"Repeated parameter in {field}")
+            parameters[name] = value if equals else None
+        return parameters
     position = 0
     while position < len(text):
         match = PARAMETER.match(text, position)

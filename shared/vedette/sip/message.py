@@ -1,12 +1,11 @@
 """Requests and responses: headers as text, typed fields parsed on first read (RFC 3261 sections 7 and 20)."""
 
-from functools import cached_property
-
 from vedette.sip.address import Address, parse_address
 from vedette.sip.errors import SipError
 from vedette.sip.event_header import EventHeader, parse_event
 from vedette.sip.grammar import MAX_CSEQ, parse_delta_seconds, split_list
 from vedette.sip.headers import Headers
+from vedette.sip.lazy import lazy
 from vedette.sip.via import Via, parse_via
 
 
@@ -17,37 +16,37 @@ class Message:
         self.headers = headers
         self.body = body
 
-    @cached_property
+    @lazy
     def vias(self) -> list[str]:
         """Every Via value, top first, as text."""
         return [item for row in self.headers.all("via") for item in split_list(row)]
 
-    @cached_property
+    @lazy
     def top_via(self) -> Via:
         """The first Via; SipError where there is none or it is malformed."""
         if not self.vias:
             raise SipError("Missing Via header")
         return parse_via(self.vias[0])
 
-    @cached_property
+    @lazy
     def from_(self) -> Address:
         """The From address."""
         return parse_address(self.headers.required("from"), "From")
 
-    @cached_property
+    @lazy
     def to(self) -> Address:
         """The To address."""
         return parse_address(self.headers.required("to"), "To")
 
-    @cached_property
+    @lazy
     def call_id(self) -> str:
         """The Call-ID; SipError where it is missing, repeated or holds white space."""
         value = self.headers.required("call-id")
-        if any(character.isspace() for character in value):
+        if value.split(None, 1) != [value]:
             raise SipError("Malformed Call-ID")
         return value
 
-    @cached_property
+    @lazy
     def cseq(self) -> tuple[int, str]:
         """Number and method of CSeq (section 20.16)."""
         number, _, method = self.headers.required("cseq").replace("\t", " ").partition(" ")
@@ -78,18 +77,18 @@ class Request(Message):
         self.version = version
         self.defect = defect
 
-    @cached_property
+    @lazy
     def client_branch(self) -> str:
         """The branch of the bottom Via: the sender's own, the same whichever way the request came."""
         return parse_via(self.vias[-1]).branch if len(self.vias) > 1 else self.top_via.branch
 
-    @cached_property
+    @lazy
     def event(self) -> EventHeader | None:
         """The Event header, None where absent; SipError where it is malformed or came twice."""
         value = self.headers.single("event")
         return None if value is None else parse_event(value)
 
-    @cached_property
+    @lazy
     def expires(self) -> int | None:
         """Seconds asked for, None where absent; SipError where it is no number below 2**32."""
         value = self.headers.single("expires")
@@ -128,7 +127,7 @@ class Response(Message):
         self.status = status
         self.reason = reason
 
-    @cached_property
+    @lazy
     def retry_after(self) -> int | None:
         """Seconds of Retry-After (section 20.33), None where absent or unreadable."""
         value = self.headers.get("retry-after")

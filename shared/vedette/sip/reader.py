@@ -13,8 +13,15 @@ from vedette.sip.octets import NUL, decode
 
 MAX_HEADERS = 256
 MAX_HEADER_LENGTH = 16384
+MAX_KEPT_NAME = 32
+MAX_KEPT_NAMES = 1024
+"""Strangers choose what header names there are."""
+
+_KEYS: dict[str, str] = {}
+"""Canonical names of headers as they were written in messages before."""
 
 _NOT_IN_A_ROW = re.compile(f"[\r\n{NUL}]")
+_NOT_IN_A_URI = re.compile(f'[ \t\r\n{NUL}<>"]')
 _QUOTED_NUL = f"\\{NUL}"
 _REQUEST_LINE = re.compile(
     rf"(?P<method>[^\s\x00-\x1f{NUL}]++) (?P<uri>.*) SIP/(?P<version>[0-9]++\.[0-9]++)[ \t]*+", re.DOTALL
@@ -37,8 +44,11 @@ def read_message(data: bytes, *, stream: bool = False) -> Request | Response:
         else:
             head = head.removesuffix(b"\r\n")
             defect = SipError("Headers do not end in an empty line")
-    lines = decode(head).split("\r\n")
-    defect = _clean(lines) or defect
+    text = decode(head)
+    lines = text.split("\r\n")
+    breaks = len(lines) - 1
+    if NUL in text or text.count("\n") != breaks or text.count("\r") != breaks:
+        defect = _clean(lines) or defect
     start = lines[0]
     if start.startswith("SIP/"):
         return _read_response(start, lines, body, defect)
@@ -48,7 +58,7 @@ def read_message(data: bytes, *, stream: bool = False) -> Request | Response:
     headers = Headers()
     defect = _index(lines, headers) or defect
     uri = match["uri"]
-    if defect is None and (not uri or any(mark in uri for mark in f' \t\r\n{NUL}<>"')):
+    if defect is None and (not uri or _NOT_IN_A_URI.search(uri)):
         defect = SipError("Malformed Request-URI")
     if defect is None:
         body, defect = _cut_body(headers, body, stream=stream)
@@ -89,21 +99,22 @@ def _index(lines: list[str], headers: Headers) -> SipError | None:
         defect = SipError("Too many headers")  # the first of them tell where the answer goes
     last: list[str] | None = None
     for line in lines[1 : MAX_HEADERS + 1]:
-        if line[:1] in (" ", "\t"):
-            if last is None:
-                defect = defect or SipError("Folded line without a header")
-            else:
-                last[-1] = " ".join((last[-1], line.strip(" \t"))).strip(" \t")
-            continue
         name, colon, value = line.partition(":")
-        key = name.rstrip(" \t").lower()
-        if not colon or not key or " " in key:
-            defect = defect or SipError("Malformed header line")
-            last = None
-            continue
+        key = _KEYS.get(name) if colon else None
+        if key is None:
+            if line[:1] in (" ", "\t"):
+                if last is None:
+                    defect = defect or SipError("Folded line without a header")
+                else:
+                    last[-1] = " ".join((last[-1], line.strip(" \t"))).strip(" \t")
+                continue
+            key = _read_key(name)
+            if not colon or not key:
+                defect = defect or SipError("Malformed header line")
+                last = None
+                continue
         if len(line) > MAX_HEADER_LENGTH:
             defect = defect or SipError("Header too long")
-        key = COMPACT_FORMS.get(key, key)
         row = value.strip(" \t")
         last = rows.get(key)
         if last is None:
@@ -113,12 +124,23 @@ def _index(lines: list[str], headers: Headers) -> SipError | None:
     return defect
 
 
+def _read_key(name: str) -> str:
+    """The canonical name of a header, "" where it is none; remembered as it was written."""
+    key = name.rstrip(" \t").lower()
+    if not key or " " in key:
+        return ""
+    key = COMPACT_FORMS.get(key, key)
+    if len(name) <= MAX_KEPT_NAME and len(_KEYS) < MAX_KEPT_NAMES:
+        _KEYS[name] = key
+    return key
+
+
 def _cut_body(headers: Headers, body: bytes, *, stream: bool) -> tuple[bytes, SipError | None]:
     rows = headers.rows.get("content-length")
     if rows is None:
         return body, SipError("Missing Content-Length on a stream") if stream else None
     value = rows[0]
-    if any(other != value for other in rows):
+    if len(rows) > 1 and any(other != value for other in rows):
         return body, SipError("Conflicting Content-Length")
     if not (value.isascii() and value.isdigit()) or len(value) > 10:
         return body, SipError("Malformed Content-Length")

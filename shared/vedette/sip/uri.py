@@ -1,8 +1,8 @@
 """SIP, SIPS and PRES URIs (RFC 3261 section 19.1, RFC 3859) and the address-of-record behind one."""
 
 import re
-from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 from urllib.parse import quote, unquote_to_bytes
 
 from vedette.sip.errors import SipError
@@ -27,8 +27,7 @@ _URI = re.compile(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class SipUri:
+class SipUri(NamedTuple):
     """A parsed URI; `user` is as written (escapes kept), `host` has its brackets, `parameters` start with `;`."""
 
     scheme: str
@@ -65,10 +64,10 @@ def parse_uri(text: str) -> SipUri:
 @lru_cache(maxsize=16384)
 def _parse_uri(text: str) -> SipUri:
     match = _URI.fullmatch(text)
-    scheme = _SCHEME.match(text)
-    if scheme is not None and scheme.group()[:-1].lower() not in KNOWN_SCHEMES:
-        raise SipError("Unsupported URI scheme", status=416)
-    if match is None:
+    if match is None or match["scheme"].lower() not in KNOWN_SCHEMES:
+        scheme = _SCHEME.match(text)
+        if scheme is not None and scheme.group()[:-1].lower() not in KNOWN_SCHEMES:
+            raise SipError("Unsupported URI scheme", status=416)
         raise SipError("Malformed URI")
     port = None
     if match["port"] is not None:

@@ -1,7 +1,7 @@
 """Via (RFC 3261 section 20.42) with `rport` (RFC 3581)."""
 
 import re
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from vedette.sip.errors import SipError
 from vedette.sip.grammar import HOST, PARAMETER, TOKEN, parse_parameters
@@ -17,8 +17,7 @@ _VIA = re.compile(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Via:
+class Via(NamedTuple):
     """One Via value; `parameters` have names in lower case; `text` is the value as it was written."""
 
     text: str

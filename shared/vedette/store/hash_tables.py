@@ -22,6 +22,8 @@ from vedette.store.redis_link import RedisLink
 
 TOMBSTONE_SECONDS = 120
 PREFIX = "vedette:1"
+BUCKETS_IN_A_CALL = 64
+"""A command for each bucket would cost the core more than the rest of a PUBLISH; one for all would stop Redis."""
 
 log = structlog.get_logger()
 
@@ -29,25 +31,35 @@ _IS_ENTRY = """
 local function is_entry(value)
     return #value >= 32 and not string.find(string.sub(value, 1, 32), '%D')
 end
-local kind = redis.call('TYPE', KEYS[1]).ok
-if kind ~= 'hash' and kind ~= 'none' then
-    redis.call('DEL', KEYS[1])
+local function clear_what_is_no_hash(key)
+    local kind = redis.call('TYPE', key).ok
+    if kind ~= 'hash' and kind ~= 'none' then
+        redis.call('DEL', key)
+    end
 end
 """
 
 _PUT = f"""{_IS_ENTRY}
 local changed = 0
-for i = 1, #ARGV, 2 do
-    local held = redis.call('HGET', KEYS[1], ARGV[i])
-    if not held or not is_entry(held) or string.sub(held, 1, 20) <= string.sub(ARGV[i + 1], 1, 20) then
-        redis.call('HSET', KEYS[1], ARGV[i], ARGV[i + 1])
-        changed = changed + 1
+local i = 1
+for k = 1, #KEYS do
+    clear_what_is_no_hash(KEYS[k])
+    local last = i + tonumber(ARGV[i])
+    i = i + 1
+    while i <= last do
+        local held = redis.call('HGET', KEYS[k], ARGV[i])
+        if not held or not is_entry(held) or string.sub(held, 1, 20) <= string.sub(ARGV[i + 1], 1, 20) then
+            redis.call('HSET', KEYS[k], ARGV[i], ARGV[i + 1])
+            changed = changed + 1
+        end
+        i = i + 2
     end
 end
 return changed
 """
 
 _SWEEP = f"""{_IS_ENTRY}
+clear_what_is_no_hash(KEYS[1])
 local removed = 0
 local scanned = redis.call('HSCAN', KEYS[1], ARGV[1], 'COUNT', ARGV[3])
 local items = scanned[2]
@@ -110,11 +122,17 @@ class HashTable:
         if not by_bucket:
             return
 
+        buckets = list(by_bucket)
+        for start in range(0, len(buckets), BUCKETS_IN_A_CALL):
+            some = buckets[start : start + BUCKETS_IN_A_CALL]
+            arguments: list[bytes | int] = []
+            for bucket in some:
+                arguments += (len(by_bucket[bucket]), *by_bucket[bucket])
+            await self._put([self.key(bucket) for bucket in some], arguments)
+
+    async def _put(self, keys: list[str], arguments: list[bytes | int]) -> None:
         async def write() -> None:
-            async with self._link.client.pipeline(transaction=False) as pipeline:
-                for bucket, arguments in by_bucket.items():
-                    pipeline.evalsha(_PUT_SHA, 1, self.key(bucket), *arguments)
-                await pipeline.execute()
+            await self._link.client.evalsha(_PUT_SHA, len(keys), *keys, *arguments)
 
         await self._run_script(_PUT, write)
 
