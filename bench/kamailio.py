@@ -41,7 +41,13 @@ CONFIGURATIONS = (
     ),
     Configuration(
         "database-only",
-        "publications and dialogs in Postgres only, 32 workers, no table locks",
+        "publications and dialogs in Postgres only, 32 workers, no table locks, a notifier process",
+        32,
+        {"subs_db_mode": 3, "publ_cache": 0, "db_table_lock_type": 0},
+    ),
+    Configuration(
+        "inline",
+        "the same without the notifier process: the worker that has the PUBLISH sends the NOTIFYs",
         32,
         {"subs_db_mode": 3, "publ_cache": 0, "db_table_lock_type": 0, "notifier_processes": 0},
     ),

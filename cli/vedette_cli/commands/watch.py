@@ -29,6 +29,8 @@ from vedette_cli.user_agent.watcher import Notification, Watcher
 
 RESUBSCRIBE = frozenset({"deactivated", "timeout", "probation", "giveup"})
 """Reasons of an end after which a new subscription may be tried (RFC 6665 section 4.1.3)."""
+KEEP_OPEN = 30.0
+"""Seconds between two OPTIONS over UDP: below what NAT and proxies remember a silent client for."""
 LAST_NOTIFY_PATIENCE = 2.0
 
 
@@ -64,17 +66,26 @@ class _Watch:
     async def run(self, expires: int) -> None:
         stop_at_signals(self._stop)
         async with self._agent:
-            while not self._stop.is_set():
-                self._over.clear()
-                subscription = Watcher(self._agent, self._presentity, self._watcher, self._notified)
-                await subscription.subscribe(expires)
-                if expires == 0:
-                    await self._wait(PATIENCE)
-                    if not (self._over.is_set() or self._stop.is_set()):
-                        raise NoAnswerError("no NOTIFY came")
-                    return
-                await self._keep(subscription, expires)
-                subscription.close()
+            if self._agent.server.transport != "udp":
+                return await self._watch(expires)
+            keeping_open = asyncio.create_task(self._agent.keep_open(KEEP_OPEN))
+            try:
+                await self._watch(expires)
+            finally:
+                keeping_open.cancel()
+
+    async def _watch(self, expires: int) -> None:
+        while not self._stop.is_set():
+            self._over.clear()
+            subscription = Watcher(self._agent, self._presentity, self._watcher, self._notified)
+            await subscription.subscribe(expires)
+            if expires == 0:
+                await self._wait(PATIENCE)
+                if not (self._over.is_set() or self._stop.is_set()):
+                    raise NoAnswerError("no NOTIFY came")
+                return
+            await self._keep(subscription, expires)
+            subscription.close()
 
     async def _keep(self, subscription: Watcher, expires: int) -> None:
         """Refresh until the subscription ends or Ctrl-C comes."""

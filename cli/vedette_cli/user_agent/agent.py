@@ -36,9 +36,13 @@ class Server:
     port: int
     transport: str = "udp"
 
+    @property
+    def host_and_port(self) -> str:
+        """As a URI has it."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
     def __str__(self) -> str:
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{host}:{self.port} ({self.transport})"
+        return f"{self.host_and_port} ({self.transport})"
 
 
 class UserAgent:
@@ -94,6 +98,23 @@ class UserAgent:
     def forget(self, call_id: str, tag: str) -> None:
         """NOTIFYs of that dialog get 481 from now on."""
         self._notify_handlers.pop((call_id, tag), None)
+
+    async def keep_open(self, every: float) -> None:
+        """Ask the server for its OPTIONS every so many seconds, for ever.
+
+        What stands between (NAT, Docker's proxy) forgets a UDP client to whom nobody sends anything for a while, and
+        then lets no NOTIFY through (RFC 5626 section 4.4 has the problem; OPTIONS works with every server).
+        """
+        call_id, tag = secrets.token_hex(12), secrets.token_hex(6)
+        for number in itertools.count(1):
+            await asyncio.sleep(every)
+            headers = [
+                ("From", f"<sip:{self._address}>;tag={tag}"),
+                ("To", f"<sip:{self.server.host_and_port}>"),
+                ("Call-ID", call_id),
+            ]
+            with contextlib.suppress(NoAnswerError, SipError):
+                await self.request("OPTIONS", f"sip:{self.server.host_and_port}", headers, cseq=number)
 
     async def request(
         self, method: str, uri: str, headers: Sequence[Header], *, cseq: int, body: bytes = b""
