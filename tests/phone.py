@@ -6,7 +6,7 @@ It shares no code with the stack under test: what it reads, another implementati
 import asyncio
 import contextlib
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
 
 import pytest
@@ -184,11 +184,9 @@ class Phone:
             with contextlib.suppress(OSError):
                 await self._writer.wait_closed()
 
-    def _spawn(self, work: "Awaitable[None]") -> None:
-        async def run() -> None:
-            await work
-
-        task = asyncio.create_task(run())
+    def _spawn(self, work: Coroutine[None, None, None]) -> None:
+        # Not wrapped in another: a task cancelled before its first step would leave the inner coroutine unawaited.
+        task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 

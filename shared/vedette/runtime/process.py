@@ -63,7 +63,9 @@ class Tasks:
 
     def once(self, coroutine: Coroutine[Any, Any, None], name: str) -> None:
         """Run a coroutine once; a failure is logged."""
-        self._add(asyncio.create_task(self._once(coroutine, name), name=name))
+        task = asyncio.create_task(coroutine, name=name)
+        task.add_done_callback(_log_failure)
+        self._add(task)
 
     def _add(self, task: asyncio.Task[None]) -> None:
         self._tasks.add(task)
@@ -71,22 +73,23 @@ class Tasks:
 
     async def _keep(self, name: str, run: Callable[[], Coroutine[Any, Any, None]]) -> None:
         while True:
-            await self._once(run(), name)
+            try:
+                await run()
+            except Exception:
+                log.exception("task failed", task=name)
             await asyncio.sleep(1)
-
-    async def _once(self, coroutine: Coroutine[Any, Any, None], name: str) -> None:
-        try:
-            await coroutine
-        except Exception:
-            log.exception("task failed", task=name)
 
     async def cancel(self) -> None:
         """End all of them."""
-        for task in list(self._tasks):
+        tasks = list(self._tasks)
+        for task in tasks:
             task.cancel()
-        for task in list(self._tasks):
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _log_failure(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and (error := task.exception()) is not None:
+        log.error("task failed", task=task.get_name(), exc_info=error)
 
 
 def announce_ready(descriptor: int, **facts: object) -> None:
