@@ -21,7 +21,7 @@ from vedette.rpc.discovery import Discovery
 from vedette.rpc.server import HttpServer, rpc_app
 from vedette.runtime.heartbeat import Heartbeat
 from vedette.runtime.logs import configure
-from vedette.runtime.process import Identity, Tasks, announce_ready, run_service
+from vedette.runtime.process import Identity, Tasks, announce_ready, run_service, unless_stopped
 from vedette.runtime.settings import load_settings
 from vedette.runtime.start import (
     open_database,
@@ -55,7 +55,7 @@ async def _serve(settings: NotifierSettings, identity: Identity, stop: asyncio.E
     listener = open_listener(settings.rpc_host, settings.rpc_port)
     identity.address = rpc_address(settings, listener)
     database = open_database(settings, identity)
-    await wait_for_schema(database)
+    await unless_stopped(wait_for_schema(database), stop)
     link = RedisLink(settings.redis_url)
     published = HashTable(link, "pres", settings.pres_htable_size)
     dialogs = HashTable(link, "subs", settings.subs_htable_size)
@@ -101,7 +101,7 @@ async def _serve(settings: NotifierSettings, identity: Identity, stop: asyncio.E
     working = Tasks()
     await server.start()
     tasks.keep("liveness", liveness.hold)
-    await liveness.held.wait()
+    await unless_stopped(liveness.held.wait(), stop)
     tasks.keep("heartbeat", heartbeat.beat)
     await edges.probe()
     tasks.keep("edges", edges.watch)
@@ -115,7 +115,7 @@ async def _serve(settings: NotifierSettings, identity: Identity, stop: asyncio.E
     announce_ready(settings.ready_fd, address=identity.address, instance=identity.instance)
     await stop.wait()
     log.info("stopping")
-    identity.ready = False
+    identity.stop()
     await working.cancel()
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(DRAIN):

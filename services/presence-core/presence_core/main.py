@@ -1,6 +1,7 @@
 """presence-core as a process: role `core` serves the edges, role `api` serves REST."""
 
 import asyncio
+import contextlib
 
 import structlog
 
@@ -20,7 +21,7 @@ from vedette.rpc.discovery import Discovery
 from vedette.rpc.server import HttpServer, rpc_app
 from vedette.runtime.heartbeat import Heartbeat
 from vedette.runtime.logs import configure
-from vedette.runtime.process import Identity, Tasks, announce_ready, run_service
+from vedette.runtime.process import Identity, Tasks, announce_ready, run_service, unless_stopped
 from vedette.runtime.settings import load_settings
 from vedette.runtime.start import (
     cluster_secret,
@@ -39,6 +40,8 @@ from vedette.store.replicas import seen_within
 
 FRESH = 5.0
 """Seconds within which a process that is alive has been seen."""
+DRAIN = 10.0
+"""Above the timeout of a database call: what is under way has its outcome by then."""
 
 log = structlog.get_logger()
 
@@ -60,7 +63,7 @@ def main() -> None:
 async def _serve_core(settings: CoreSettings, identity: Identity, stop: asyncio.Event) -> None:
     token = read_token(settings)
     database = open_database(settings, identity)
-    await wait_for_schema(database)
+    await unless_stopped(wait_for_schema(database), stop)
     policy = settings.policy(await cluster_secret(database))
     link = RedisLink(settings.redis_url)
     announcer = RedisAnnouncer(
@@ -91,9 +94,10 @@ async def _serve_core(settings: CoreSettings, identity: Identity, stop: asyncio.
     announce_ready(settings.ready_fd, address=identity.address, instance=identity.instance)
     await stop.wait()
     log.info("stopping")
-    identity.ready = False
-    await publish.drain()
-    await subscribe.drain()
+    identity.stop()
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(DRAIN):
+            await asyncio.gather(publish.drain(), subscribe.drain())
     await server.stop()
     await tasks.cancel()
     await link.close()
@@ -103,7 +107,7 @@ async def _serve_core(settings: CoreSettings, identity: Identity, stop: asyncio.
 async def _serve_api(settings: CoreSettings, identity: Identity, stop: asyncio.Event) -> None:
     token = read_token(settings)
     database = open_database(settings, identity)
-    await wait_for_schema(database)
+    await unless_stopped(wait_for_schema(database), stop)
     peers = Peers(Discovery(settings.core_peers), token=token, who=identity.hello)
     queries = RestQueries(database)
     heartbeat = Heartbeat(identity, database)
@@ -122,6 +126,7 @@ async def _serve_api(settings: CoreSettings, identity: Identity, stop: asyncio.E
     announce_ready(settings.ready_fd, address=identity.address, instance=identity.instance)
     await stop.wait()
     log.info("stopping")
+    identity.stop()
     await server.stop()
     await tasks.cancel()
     await peers.close()

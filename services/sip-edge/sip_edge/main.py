@@ -23,7 +23,7 @@ from vedette.rpc.contract import DATAGRAMS, NOTIFIES
 from vedette.rpc.discovery import Discovery
 from vedette.rpc.server import HttpServer, rpc_app
 from vedette.runtime.logs import configure
-from vedette.runtime.process import Identity, StartError, Tasks, announce_ready, run_service
+from vedette.runtime.process import Identity, StartError, Tasks, announce_ready, run_service, unless_stopped
 from vedette.runtime.settings import load_settings
 from vedette.runtime.start import open_listener, read_token, rpc_address
 from vedette.sip.transaction.timers import Timers
@@ -101,7 +101,7 @@ async def _serve(settings: EdgeSettings, identity: Identity, stop: asyncio.Event
     await server.start()
     tasks = Tasks()
     # The replicas first: whoever gets an answer from the SIP port may expect service.
-    await asyncio.gather(cores.probe(), notifiers.probe(), siblings.probe())
+    await unless_stopped(asyncio.gather(cores.probe(), notifiers.probe(), siblings.probe()), stop)
     tasks.keep("core peers", cores.watch)
     tasks.keep("notifier peers", notifiers.watch)
     tasks.keep("edge peers", siblings.watch)
@@ -127,7 +127,7 @@ async def _serve(settings: EdgeSettings, identity: Identity, stop: asyncio.Event
     )
     await stop.wait()
     log.info("stopping")
-    identity.ready = False
+    identity.stop()
     await _drain(calls, sender, reporter)
     await endpoint.close()
     await server.stop()

@@ -12,7 +12,7 @@ import socket
 import sys
 import time
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any
+from typing import Any, TypeVar
 
 import structlog
 import uvloop
@@ -22,16 +22,33 @@ from vedette.rpc.contract import Hello
 
 log = structlog.get_logger()
 
+Value = TypeVar("Value")
+
 
 class Identity:
-    """Who this process is; `ready` is set by the service."""
+    """Who this process is; `ready` is set by the service, and never again once it has been told to `stop`."""
 
     def __init__(self, service: str) -> None:
         self.service = service
         self.instance = secrets.token_hex(6)
         self.address = ""
-        self.ready = False
+        self._ready = False
+        self._stopping = False
         self._started = time.monotonic()
+
+    @property
+    def ready(self) -> bool:
+        """Whether others may call this process."""
+        return self._ready
+
+    @ready.setter
+    def ready(self, ready: bool) -> None:
+        self._ready = ready and not self._stopping
+
+    def stop(self) -> None:
+        """Not ready from now on, whatever is found out later: nobody is to send more work."""
+        self._stopping = True
+        self._ready = False
 
     def hello(self) -> Hello:
         """What we say of ourselves now."""
@@ -49,6 +66,24 @@ class Identity:
 
 class StartError(Exception):
     """The service cannot start; the text is for a person and the process ends with code 1."""
+
+
+class StoppedError(Exception):
+    """The service was told to stop before it was ready; the process ends with code 0."""
+
+
+async def unless_stopped(waiting: Awaitable[Value], stop: asyncio.Event) -> Value:
+    """What the awaitable returns; StoppedError where the process is told to stop before that."""
+    task, stopping = asyncio.ensure_future(waiting), asyncio.create_task(stop.wait())
+    try:
+        await asyncio.wait({task, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
+            raise StoppedError
+        return task.result()
+    finally:
+        task.cancel()
+        stopping.cancel()
+        await asyncio.gather(task, stopping, return_exceptions=True)
 
 
 class Tasks:
@@ -116,6 +151,8 @@ def run_service(serve: Callable[[asyncio.Event], Awaitable[None]]) -> None:
     _allow_all_files()
     try:
         uvloop.run(main())
+    except StoppedError:
+        log.info("stopped before it was ready")
     except StartError as error:
         sys.stderr.write(f"{error}\n")
         sys.exit(1)
