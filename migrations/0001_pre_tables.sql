@@ -17,6 +17,8 @@ CREATE TABLE presentity_state (
     event           text COLLATE "C" NOT NULL,
     -- From presentity_version, taken under the row's lock: rises with each change, also across a row's removal.
     version         int8 NOT NULL,
+    -- Dialogs that have not ended.
+    watchers        int4 NOT NULL DEFAULT 0,
     PRIMARY KEY (presentity_hash, presentity_uri, event)
 ) WITH (fillfactor = 70);
 
@@ -89,6 +91,8 @@ CREATE TABLE active_watchers (
     PRIMARY KEY (presentity_hash, dialog_id)
 ) WITH (fillfactor = 70);
 CREATE INDEX active_watchers_expires ON active_watchers (expires) WHERE ended IS NULL;
+-- The dialogs of a watcher, to count them and to find those that a new one replaces.
+CREATE INDEX active_watchers_watcher ON active_watchers (watcher_username, watcher_domain, presentity_uri);
 CREATE INDEX active_watchers_ended ON active_watchers (ended) WHERE ended IS NOT NULL;
 
 -- The hot part of a dialog: what was sent and what is outstanding. Narrow, one index, HOT updates.

@@ -3,16 +3,17 @@
 -- In    arrays, one element for each request: the presentity; the request's key; publication and sequence that
 --       SIP-If-Match names (sequence NULL: an initial PUBLISH, whose publication id follows from its key);
 --       expires in seconds (0: remove); content type and body (NULL: none); apply false: the request has another
---       fault, which counts only if the tag matches
+--       fault, which counts only if the tag matches; sender: the Contact of a watcher who is not told; how many
+--       publications a presentity may have (0: any number)
 -- Out   one row for each request: verdict 'created' 'modified' 'refreshed' 'removed' 'replayed', 'unmatched' (412)
---       or 'withheld' (matched, not applied);
+--       'too_many' (403) or 'withheld' (matched, not applied);
 --       sequence and granted seconds of the answer; where the state changed its new version, whether somebody
 --       watches, and the other publications that are alive with their versions
 -- Locks presentity_state in key order, then presentity
 CREATE FUNCTION publish_batch_v1(
     p_hash int4[], p_uri text[], p_username text[], p_domain text[], p_event text[], p_key bytea[],
     p_publication bytea[], p_sequence int4[], p_expires int4[], p_content_type text[], p_body bytea[], p_sender text[],
-    p_apply bool[]
+    p_apply bool[], p_max_publications int4
 ) RETURNS TABLE (
     ordinal int8, verdict text, sequence int4, granted int4, version int8, watched bool,
     other_ids bytea[], other_versions int8[], at timestamptz
@@ -43,7 +44,12 @@ BEGIN
     judged AS MATERIALIZED (
         SELECT r.*, p.sequence AS held_sequence, p.granted AS held_granted,
             CASE
-                WHEN p.publication_id IS NULL AND r.sequence IS NULL THEN 'created'
+                WHEN p.publication_id IS NULL AND r.sequence IS NULL THEN
+                    CASE WHEN p_max_publications > 0 AND p_max_publications <= (
+                        SELECT count(*) FILTER (WHERE o.ended IS NULL AND o.expires > v_now)
+                        FROM presentity AS o
+                        WHERE o.presentity_hash = r.hash AND o.presentity_uri = r.uri AND o.event = r.event
+                    ) THEN 'too_many' ELSE 'created' END
                 WHEN p.publication_id IS NULL THEN 'unmatched'
                 WHEN p.last_key = r.key THEN 'replayed'
                 WHEN r.sequence IS NULL THEN 'late'
@@ -76,6 +82,19 @@ BEGIN
         SET version = d.version
         FROM seen AS d
         WHERE d.changes AND s.presentity_hash = d.hash AND s.presentity_uri = d.uri AND s.event = d.event
+    ),
+    -- Who sent the change knows it; where its dialog lags behind, it is told with what else is new.
+    excused AS (
+        UPDATE delivery AS y
+        SET sent_version = d.version
+        FROM seen AS d
+        JOIN presentity_state AS s
+            ON s.presentity_hash = d.hash AND s.presentity_uri = d.uri AND s.event = d.event
+        JOIN active_watchers AS w
+            ON w.presentity_hash = d.hash AND w.presentity_uri = d.uri AND w.event = d.event
+            AND split_part(w.contact, ';', 1) = d.sender
+        WHERE d.watched AND d.sender IS NOT NULL AND y.presentity_hash = w.presentity_hash
+            AND y.dialog_id = w.dialog_id AND y.sent_version = s.version AND y.status <> 3
     ),
     created AS (
         INSERT INTO presentity (presentity_hash, publication_id, presentity_uri, username, domain, event, sequence,

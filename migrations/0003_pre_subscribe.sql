@@ -4,18 +4,22 @@
 --       request is in a dialog, which knows it); event and id; the request's key; the dialog's id and whether the
 --       request is in it; Call-ID, tags, CSeq; expires in seconds; who watches; To and From values without tags;
 --       Contact, Record-Route, our Contact, media type chosen by Accept, User-Agent, +sip.instance; the flow; apply
---       false: the request has another fault, which counts only if its dialog is there
+--       false: the request has another fault, which counts only if its dialog is there; how far a CSeq may be behind;
+--       seconds that a dialog outlives what is told; how many dialogs a presentity and a watcher may have (0: any)
 -- Out   one row for each request: verdict 'created' 'fetched' 'refreshed' 'ended' 'replayed' 'unmatched' (481)
---       'other_usage' (403) 'out_of_order' (500) or 'withheld' (matched, not applied); granted seconds; for a dialog that was written, its row as it is
---       now, as far as the caller does not know it
--- Locks presentity_state in key order, then active_watchers, delivery
+--       'other_usage' (403) 'out_of_order' (500) 'too_many_watchers' 'too_many_subscriptions' (403) or 'withheld'
+--       (matched, not applied); granted seconds; for a dialog that was written, its row as it is now, as far as the
+--       caller does not know it
+-- Pre   A new dialog ends, without a word, those that its watcher has lost: with the same +sip.instance, or with the
+--       same Call-ID and From tag and a lower CSeq. Copies of a forked request have one CSeq and end nothing.
+-- Locks presentity_state in key order, then active_watchers, delivery.
 CREATE FUNCTION subscribe_batch_v1(
     p_hash int4[], p_uri text[], p_event text[], p_event_id text[], p_key bytea[], p_dialog bytea[],
     p_in_dialog bool[], p_callid text[], p_to_tag text[], p_from_tag text[], p_cseq int4[], p_expires int4[],
     p_watcher_username text[], p_watcher_domain text[], p_to_uri text[], p_from_uri text[], p_contact text[],
     p_record_route text[], p_local_contact text[], p_accept text[], p_user_agent text[], p_sip_instance text[],
     p_edge_instance text[], p_edge_address text[], p_socket_info text[], p_transport text[],
-    p_apply bool[]
+    p_apply bool[], p_cseq_offset int4, p_expires_offset int4, p_max_watchers int4, p_max_subscriptions int4
 ) RETURNS TABLE (
     ordinal int8, verdict text, granted int4, revision int4, presentity_uri text, event text, event_id text,
     to_uri text, from_uri text, record_route text, status int2, reason text, expires timestamptz, at timestamptz
@@ -58,20 +62,29 @@ BEGIN
                     socket_info, transport, apply, ordinal)
     ),
     judged AS MATERIALIZED (
-        SELECT r.*, w.granted AS held_granted, w.revision AS held_revision, w.event_id AS held_event_id,
+        SELECT r.*, CASE r.expires WHEN 0 THEN 0 ELSE r.expires + p_expires_offset END AS kept,
+            w.granted AS held_granted, w.revision AS held_revision, w.event_id AS held_event_id,
             w.to_uri AS held_to_uri, w.from_uri AS held_from_uri, w.record_route AS held_record_route,
             w.status AS held_status, w.reason AS held_reason,
             (w.socket_info, w.edge_instance) IS DISTINCT FROM (r.socket_info, r.edge_instance) AS moved,
             CASE
                 WHEN w.dialog_id IS NULL AND r.in_dialog THEN 'unmatched'
                 WHEN w.dialog_id IS NULL AND r.expires = 0 THEN 'fetched'
+                WHEN w.dialog_id IS NULL AND p_max_watchers > 0 AND p_max_watchers <= (
+                    SELECT s.watchers FROM presentity_state AS s
+                    WHERE s.presentity_hash = r.hash AND s.presentity_uri = r.uri AND s.event = r.event
+                ) THEN 'too_many_watchers'
+                WHEN w.dialog_id IS NULL AND p_max_subscriptions > 0 AND p_max_subscriptions <= (
+                    SELECT count(*) FILTER (WHERE o.ended IS NULL) FROM active_watchers AS o
+                    WHERE o.watcher_username = r.watcher_username AND o.watcher_domain = r.watcher_domain
+                ) THEN 'too_many_subscriptions'
                 WHEN w.dialog_id IS NULL THEN 'created'
                 WHEN w.callid <> r.callid OR w.from_tag <> r.from_tag THEN 'unmatched'
                 WHEN w.last_key = r.key THEN 'replayed'
                 WHEN NOT r.in_dialog THEN 'late'
                 WHEN w.ended IS NOT NULL OR w.expires <= v_now THEN 'unmatched'
                 WHEN w.event <> r.asked_event OR w.event_id <> r.event_id THEN 'other_usage'
-                WHEN r.cseq <= w.remote_cseq THEN 'out_of_order'
+                WHEN r.cseq <= w.remote_cseq - p_cseq_offset THEN 'out_of_order'
                 WHEN NOT r.apply THEN 'withheld'
                 WHEN r.expires = 0 THEN 'ended'
                 ELSE 'refreshed'
@@ -79,11 +92,46 @@ BEGIN
         FROM request AS r
         LEFT JOIN active_watchers AS w ON w.presentity_hash = r.hash AND w.dialog_id = r.dialog
     ),
+    -- Dialogs that end because a new one takes their place.
+    replaced AS (
+        UPDATE active_watchers AS w
+        SET status = 3, reason = 'giveup', ended = v_now, revision = w.revision + 1
+        FROM judged AS j
+        WHERE j.verdict = 'created' AND w.watcher_username = j.watcher_username
+            AND w.watcher_domain = j.watcher_domain AND w.presentity_uri = j.uri AND w.event = j.event
+            AND w.event_id = j.event_id AND w.dialog_id <> j.dialog
+            AND CASE
+                WHEN w.ended IS NOT NULL THEN false
+                WHEN w.callid = j.callid AND w.from_tag = j.from_tag THEN w.remote_cseq < j.cseq
+                ELSE w.sip_instance = j.sip_instance AND j.sip_instance <> ''
+            END
+            AND NOT EXISTS (SELECT FROM judged AS k WHERE k.hash = w.presentity_hash AND k.dialog = w.dialog_id)
+        RETURNING w.presentity_hash AS hash, w.dialog_id, w.presentity_uri AS uri, w.event
+    ),
+    forgotten AS (
+        DELETE FROM delivery AS d
+        USING replaced AS r
+        WHERE d.presentity_hash = r.hash AND d.dialog_id = r.dialog_id
+    ),
+    counted AS (
+        SELECT c.hash, c.uri, c.event, sum(c.difference) AS difference
+        FROM (
+            SELECT j.hash, j.uri, j.event, CASE j.verdict WHEN 'created' THEN 1 WHEN 'ended' THEN -1 ELSE 0 END
+                AS difference
+            FROM judged AS j
+            WHERE j.verdict IN ('created', 'fetched', 'ended')
+            UNION ALL
+            SELECT r.hash, r.uri, r.event, -1 FROM replaced AS r
+        ) AS c
+        GROUP BY c.hash, c.uri, c.event
+    ),
     versioned AS (
         UPDATE presentity_state AS s
-        SET version = nextval('presentity_version')
-        FROM (SELECT DISTINCT j.hash, j.uri, j.event FROM judged AS j WHERE j.verdict IN ('created', 'fetched')) AS j
-        WHERE s.presentity_hash = j.hash AND s.presentity_uri = j.uri AND s.event = j.event AND s.version = 0
+        SET version = CASE s.version WHEN 0 THEN nextval('presentity_version') ELSE s.version END,
+            watchers = s.watchers + c.difference
+        FROM counted AS c
+        WHERE s.presentity_hash = c.hash AND s.presentity_uri = c.uri AND s.event = c.event
+            AND (c.difference <> 0 OR s.version = 0)
     ),
     created AS (
         INSERT INTO active_watchers (presentity_hash, dialog_id, presentity_uri, event, event_id, watcher_username,
@@ -92,7 +140,7 @@ BEGIN
             socket_info, revision, last_key, granted, created, ended)
         SELECT j.hash, j.dialog, j.uri, j.event, j.event_id, j.watcher_username, j.watcher_domain, j.callid,
             j.to_tag, j.from_tag, j.to_uri, j.from_uri, j.cseq, j.contact, j.record_route, j.local_contact,
-            j.accept, j.user_agent, j.sip_instance, v_now + make_interval(secs => j.expires),
+            j.accept, j.user_agent, j.sip_instance, v_now + make_interval(secs => j.kept),
             CASE j.verdict WHEN 'fetched' THEN 3 ELSE 1 END, CASE j.verdict WHEN 'fetched' THEN 'timeout' ELSE '' END,
             j.edge_instance, j.edge_address, j.socket_info, 1, j.key, j.expires, v_now,
             CASE j.verdict WHEN 'fetched' THEN v_now END
@@ -109,9 +157,9 @@ BEGIN
     ),
     changed AS (
         UPDATE active_watchers AS w
-        SET remote_cseq = j.cseq, contact = j.contact, local_contact = j.local_contact, accept = j.accept,
+        SET remote_cseq = greatest(j.cseq, w.remote_cseq), contact = j.contact, local_contact = j.local_contact, accept = j.accept,
             user_agent = j.user_agent, sip_instance = j.sip_instance,
-            expires = v_now + make_interval(secs => j.expires),
+            expires = v_now + make_interval(secs => j.kept),
             status = CASE j.verdict WHEN 'ended' THEN 3 ELSE w.status END,
             reason = CASE j.verdict WHEN 'ended' THEN 'timeout' ELSE w.reason END,
             edge_instance = j.edge_instance, edge_address = j.edge_address, socket_info = j.socket_info,
@@ -143,7 +191,12 @@ BEGIN
         coalesce(j.held_from_uri, j.from_uri), coalesce(j.held_record_route, j.record_route),
         CASE WHEN j.verdict IN ('fetched', 'ended') THEN 3 ELSE coalesce(j.held_status, 1) END::int2,
         CASE WHEN j.verdict IN ('fetched', 'ended') THEN 'timeout' ELSE coalesce(j.held_reason, '') END,
-        v_now + make_interval(secs => j.expires), v_now
+        v_now + make_interval(secs => j.kept), v_now
     FROM judged AS j;
+
+    -- A refused request leaves nothing behind, not even the row it locked.
+    DELETE FROM presentity_state AS s
+    USING unnest(p_hash, v_uri, v_event) AS r (hash, uri, event)
+    WHERE s.version = 0 AND s.presentity_hash = r.hash AND s.presentity_uri = r.uri AND s.event = r.event;
 END
 $$;

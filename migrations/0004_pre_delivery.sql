@@ -168,7 +168,17 @@ BEGIN
         FROM outcome AS o
         WHERE w.presentity_hash = o.presentity_hash AND w.dialog_id = o.dialog_id
             AND o.verdict = 'ended' AND w.status <> 3
-        RETURNING w.presentity_hash, w.dialog_id, w.revision
+        RETURNING w.presentity_hash, w.dialog_id, w.revision, w.presentity_uri, w.event
+    ),
+    counted AS (
+        UPDATE presentity_state AS s
+        SET watchers = s.watchers - c.ended
+        FROM (
+            SELECT b.presentity_hash, b.presentity_uri, b.event, count(*) AS ended
+            FROM buried AS b
+            GROUP BY b.presentity_hash, b.presentity_uri, b.event
+        ) AS c
+        WHERE s.presentity_hash = c.presentity_hash AND s.presentity_uri = c.presentity_uri AND s.event = c.event
     )
     SELECT b.presentity_hash, b.dialog_id, b.revision, false FROM buried AS b
     UNION ALL

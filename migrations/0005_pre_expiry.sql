@@ -116,6 +116,16 @@ BEGIN
         WHERE w.presentity_hash = o.presentity_hash AND w.dialog_id = o.dialog_id
         RETURNING w.presentity_hash, w.presentity_uri, w.event, w.dialog_id, w.revision
     ),
+    counted AS (
+        UPDATE presentity_state AS s
+        SET watchers = s.watchers - c.ended
+        FROM (
+            SELECT e.presentity_hash, e.presentity_uri, e.event, count(*) AS ended
+            FROM ended AS e
+            GROUP BY e.presentity_hash, e.presentity_uri, e.event
+        ) AS c
+        WHERE s.presentity_hash = c.presentity_hash AND s.presentity_uri = c.presentity_uri AND s.event = c.event
+    ),
     owed AS (
         UPDATE delivery AS d
         SET status = 3, sent_version = 0, revision = e.revision, not_before = NULL

@@ -53,7 +53,7 @@ class Core:
     """`publish` and `subscribe` send one batch to Postgres each."""
 
     def __init__(self, database: Database, policy: Policy = POLICY) -> None:
-        self.store = DecidingStore(database)
+        self.store = DecidingStore(database, policy)
         self.policy = policy
 
     async def publish(self, *calls: PublishCall) -> list[Answer]:
@@ -63,7 +63,7 @@ class Core:
         assert len(planned) == len(commands), commands
         verdicts: Sequence[PublishVerdict] = await self.store.publish(planned)
         return [
-            Answer(v.verdict, conclude_publish(command, v), v.version, v.watched, v.others)
+            Answer(v.verdict, conclude_publish(command, v, self.policy), v.version, v.watched, v.others)
             for command, v in zip(planned, verdicts, strict=True)
         ]
 

@@ -81,6 +81,7 @@ async def _serve(settings: NotifierSettings, identity: Identity, stop: asyncio.E
         bell_heard=lambda: bell.connected,
         edge_gone=recovery.suspect,
         claims_lost=recovery.claims_lost,
+        expires_offset=settings.expires_offset,
     )
     expiry = Expiry(
         store,

@@ -72,7 +72,7 @@ async def _serve_core(settings: CoreSettings, identity: Identity, stop: asyncio.
         HashTable(link, "subs", settings.subs_htable_size),
     )
     limits = FlowLimits(settings.db_batch, settings.db_calls, settings.queue_size)
-    store = DecidingStore(database)
+    store = DecidingStore(database, policy)
     publish = PublishFlow(store.publish, announcer, policy, limits)
     subscribe = SubscribeFlow(store.subscribe, announcer, policy, limits)
     heartbeat = Heartbeat(identity, database)

@@ -2,10 +2,10 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator
+from pydantic import BeforeValidator, Field, field_validator
 
 from presence_core.domain.policy import Policy
-from vedette.runtime.settings import Port, StoreSettings
+from vedette.runtime.settings import Port, StoreSettings, Switch, whole_number
 
 Seconds = Annotated[int, Field(ge=0, le=2**31 - 1)]
 
@@ -21,6 +21,26 @@ class CoreSettings(StoreSettings):
     )
     max_expires: Annotated[int, Field(ge=1, le=2**31 - 1)] = Field(
         3600, description="Seconds; a longer PUBLISH or SUBSCRIBE is granted this much."
+    )
+    max_expires_publish: Seconds = Field(0, description="Seconds; max_expires for PUBLISH alone. 0: max_expires.")
+    max_expires_subscribe: Seconds = Field(0, description="Seconds; max_expires for SUBSCRIBE alone. 0: max_expires.")
+    min_expires_action: Annotated[Literal[1, 2], BeforeValidator(whole_number)] = Field(
+        1, description="What becomes of a lifetime below min_expires. 1: 423 with Min-Expires; 2: it is raised."
+    )
+    cseq_offset: Annotated[int, Field(ge=0, le=1_000_000)] = Field(
+        0, description="By how much the CSeq of a SUBSCRIBE may be below the one that its dialog expects."
+    )
+    sip_uri_match: Switch = Field(
+        0, description="1: user parts of presentities are compared without regard to case (domains always are)."
+    )
+    max_publications: Seconds = Field(
+        100, description="Publications that a presentity may have at once, for each event; more get 403. 0: no limit."
+    )
+    max_watchers: Seconds = Field(
+        50_000, description="Dialogs that a presentity may have at once, for each event; more get 403. 0: no limit."
+    )
+    max_subscriptions: Seconds = Field(
+        10_000, description="Dialogs that a watcher may have at once; more get 403. 0: no limit."
     )
     to_tag_pref: Annotated[str, Field(pattern=r"^[A-Za-z0-9\-!%*_+`'~]{0,32}$")] = Field(
         "10", description="First part of the To-tags of dialogs; empty: none."
@@ -52,7 +72,15 @@ class CoreSettings(StoreSettings):
             secret=secret,
             domains=frozenset(part.strip().lower() for part in self.domains.split(",") if part.strip()),
             min_expires=self.min_expires,
-            max_expires=self.max_expires,
+            raise_brief=self.min_expires_action == 2,
+            max_expires_publish=self.max_expires_publish or self.max_expires,
+            max_expires_subscribe=self.max_expires_subscribe or self.max_expires,
+            expires_offset=self.expires_offset,
+            cseq_offset=self.cseq_offset,
+            sip_uri_match=bool(self.sip_uri_match),
+            max_publications=self.max_publications,
+            max_watchers=self.max_watchers,
+            max_subscriptions=self.max_subscriptions,
             to_tag_pref=self.to_tag_pref,
             contact_user=self.contact_user,
         )

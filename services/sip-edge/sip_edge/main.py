@@ -81,6 +81,7 @@ async def _serve(settings: EdgeSettings, identity: Identity, stop: asyncio.Event
         local_addresses=addresses,
         max_body=settings.max_body_size,
         max_ongoing=settings.max_ongoing,
+        sender_header=settings.sender_header,
     )
     foreign = ForeignResponses(siblings, identity.instance)
     edge = Edge(requests, sender, foreign)

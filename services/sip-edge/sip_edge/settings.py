@@ -25,6 +25,11 @@ class EdgeSettings(ServiceSettings):
     core_peers: str = Field("127.0.0.1:8070", description="Where presence-core is: host:port, ... or @file.")
     notifier_peers: str = Field("127.0.0.1:8071", description="Where the notifiers are: host:port, ... or @file.")
     edge_peers: str = Field("", description="Where the other edges are that share the port: host:port, ... or @file.")
+    sender_header: Annotated[str, Field(pattern=r"^[A-Za-z0-9\-.!%*_+`'~]{0,64}$")] = Field(
+        "",
+        description="Header of a PUBLISH with the URI of its sender, as shared lines have it (Sender): the watcher "
+        "with this Contact is not notified of the change. Empty: none.",
+    )
     t1: Milliseconds = Field(500, description="Milliseconds; round-trip estimate. Timers F and J are 64 times this.")
     t2: Milliseconds = Field(4000, description="Milliseconds; longest interval between retransmissions.")
     t4: Milliseconds = Field(5000, description="Milliseconds; how long a message may stay in the network.")

@@ -51,6 +51,8 @@ class PublishCall(msgspec.Struct, array_like=True, frozen=True, tag="P"):
     content_type: str | None
     content_encoding: str | None
     body: bytes
+    sender: str | None = None
+    """The header that `sender_header` names."""
 
 
 class SubscribeCall(msgspec.Struct, array_like=True, frozen=True, tag="S"):

@@ -67,9 +67,13 @@ class ServiceSettings(BaseSettings):
         return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, Path(file))
 
 
-def _whole_number(value: object) -> object:
+def whole_number(value: object) -> object:
     """The number that a text of digits stands for: Literal takes no text, and the environment has nothing else."""
     return int(value) if isinstance(value, str) and value.isascii() and value.isdigit() else value
+
+
+Switch = Annotated[Literal[0, 1], BeforeValidator(whole_number)]
+"""0: no; 1: yes, as the original module has it."""
 
 
 class StoreSettings(ServiceSettings):
@@ -82,9 +86,13 @@ class StoreSettings(ServiceSettings):
     db_password_file: Path | None = Field(None, description="File with the database password.")
     db_connections: Annotated[int, Field(ge=1, le=64)] = Field(4, description="Connections to Postgres.")
     redis_url: str = Field("redis://127.0.0.1:6379/0", description="Redis, as a URL.")
-    fallback2db: Annotated[Literal[1], BeforeValidator(_whole_number)] = Field(
+    fallback2db: Annotated[Literal[1], BeforeValidator(whole_number)] = Field(
         1,
         description="A record that is not found in the cache is searched in Postgres, which has every record.",
+    )
+    expires_offset: Annotated[int, Field(ge=0, le=3600)] = Field(
+        0,
+        description="Seconds by which the lifetime told is shorter than the one kept: for refreshes that come late.",
     )
     pres_htable_size: Annotated[int, Field(ge=1, le=16)] = Field(
         9, description="The table of published state in Redis has 2 to this power buckets."

@@ -14,7 +14,7 @@ from tests.phone import pidf
 from vedette.identity import entity_tag, parse_entity_tag, presentity
 from vedette.rpc.contract import PublishCall, Reply
 
-POLICY = Policy(secret=b"s" * 32, domains=frozenset({"example.com"}), min_expires=60, max_expires=3600)
+POLICY = Policy(secret=b"s" * 32, domains=frozenset({"example.com"}), min_expires=60, max_expires_publish=3600)
 ID = bytes(range(16))
 TAG = entity_tag(ID, 7)
 
@@ -117,7 +117,7 @@ def test_pub_31_the_media_type_is_compared_without_case_and_parameters(
 def test_pub_09_pub_10_and_prs_04_the_lifetime_is_honoured_or_shortened(
     asked: str | None, minimum: int, maximum: int, granted: int
 ) -> None:
-    policy = Policy(secret=b"s" * 32, min_expires=minimum, max_expires=maximum)
+    policy = Policy(secret=b"s" * 32, min_expires=minimum, max_expires_publish=maximum)
     command = planned(publish(expires=None, body=pidf(ALICE)), policy)
     assert command.refusal is None
     command = planned(msgspec.structs.replace(publish(), expires=asked), policy)
@@ -140,7 +140,7 @@ def test_pub_09_pub_10_and_prs_04_the_lifetime_is_honoured_or_shortened(
 def test_pub_11_too_brief_is_between_0_and_the_minimum_and_below_an_hour(
     asked: int, minimum: int, status: int
 ) -> None:
-    policy = Policy(secret=b"s" * 32, min_expires=minimum, max_expires=7200)
+    policy = Policy(secret=b"s" * 32, min_expires=minimum, max_expires_publish=7200)
     plan = plan_publish(publish(expires=asked), policy)
     assert (plan.status if isinstance(plan, Reply) else 0) == status
     if status == 423:
@@ -265,8 +265,8 @@ def test_pub_06_and_pub_32_faults_after_sip_if_match_wait_for_what_the_database_
     assert (command.publication_id, command.sequence) == (ID, 7)
     assert command.refusal is not None
     assert command.refusal.status == status
-    assert conclude_publish(command, verdict("unmatched")).status == 412
-    assert conclude_publish(command, verdict("withheld")) == command.refusal
+    assert conclude_publish(command, verdict("unmatched"), POLICY).status == 412
+    assert conclude_publish(command, verdict("withheld"), POLICY) == command.refusal
 
 
 @pytest.mark.parametrize("content_type", [None, "application/pidf+xml", "text/plain", "nonsense"])
@@ -280,20 +280,20 @@ def test_clients_a_refresh_may_name_a_type_without_having_a_body(content_type: s
 
 @pytest.mark.parametrize("word", ["created", "modified", "refreshed", "removed", "replayed"])
 def test_pub_01_pub_07_pub_21_pub_22_pub_43_success_has_a_tag_and_a_lifetime_and_nothing_else(word: str) -> None:
-    reply = conclude_publish(planned(publish(etag=TAG)), verdict(word, sequence=8, granted=600))
+    reply = conclude_publish(planned(publish(etag=TAG)), verdict(word, sequence=8, granted=600), POLICY)
     assert reply == Reply(200, headers=[("Expires", "600"), ("SIP-ETag", entity_tag(ID, 8))])
 
 
 def test_pub_07_the_tag_of_a_new_publication_names_the_publication_of_the_command() -> None:
     command = planned(publish())
-    tag = dict(conclude_publish(command, verdict("created", sequence=1)).headers)["SIP-ETag"]
+    tag = dict(conclude_publish(command, verdict("created", sequence=1), POLICY).headers)["SIP-ETag"]
     assert parse_entity_tag(tag) == (command.publication_id, 1)
     later = planned(publish(etag=tag))
     assert (later.publication_id, later.sequence) == (command.publication_id, 1)
 
 
 def test_pub_06_a_tag_that_matches_nothing_is_412() -> None:
-    assert conclude_publish(planned(publish(etag=TAG)), verdict("unmatched")) == Reply(412)
+    assert conclude_publish(planned(publish(etag=TAG)), verdict("unmatched"), POLICY) == Reply(412)
 
 
 # the key of a request

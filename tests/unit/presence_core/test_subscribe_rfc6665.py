@@ -15,7 +15,7 @@ from vedette.identity import parse_to_tag, presentity_hash, to_tag
 from vedette.rpc.contract import Reply, SubscribeCall
 from vedette.sip.flow import Flow
 
-POLICY = Policy(secret=b"s" * 32, domains=frozenset({"example.com"}), min_expires=60, max_expires=3600)
+POLICY = Policy(secret=b"s" * 32, domains=frozenset({"example.com"}), min_expires=60, max_expires_subscribe=3600)
 HASH = presentity_hash(ALICE)
 DIALOG = bytes(range(16))
 TO_TAG = to_tag("10", HASH, DIALOG)
@@ -122,7 +122,7 @@ def test_sub_06_sub_13_and_sub_31_the_lifetime_is_honoured_or_shortened(asked: s
 def test_sub_07_too_brief_is_between_0_and_the_minimum_and_below_an_hour(
     asked: int, minimum: int, status: int
 ) -> None:
-    policy = Policy(secret=b"s" * 32, min_expires=minimum, max_expires=7200)
+    policy = Policy(secret=b"s" * 32, min_expires=minimum, max_expires_subscribe=7200)
     plan = plan_subscribe(subscribe(expires=asked), policy)
     assert (plan.status if isinstance(plan, Reply) else 0) == status
     if isinstance(plan, Reply):

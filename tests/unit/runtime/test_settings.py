@@ -51,6 +51,17 @@ BAD: list[tuple[object, ...]] = [
     (CoreSettings, "domains", "a.example b.example", "list of domain names separated by commas"),
     *whole_number(CoreSettings, "min_expires", *SECONDS),
     *whole_number(CoreSettings, "max_expires", 1, SECONDS[1]),
+    *whole_number(CoreSettings, "max_expires_publish", *SECONDS),
+    *whole_number(CoreSettings, "max_expires_subscribe", *SECONDS),
+    (CoreSettings, "min_expires_action", "0", "1 or 2"),
+    (CoreSettings, "min_expires_action", "raise", "1 or 2"),
+    *whole_number(CoreSettings, "cseq_offset", 0, 1_000_000),
+    (CoreSettings, "sip_uri_match", "2", "0 or 1"),
+    *whole_number(CoreSettings, "max_publications", *SECONDS),
+    *whole_number(CoreSettings, "max_watchers", *SECONDS),
+    *whole_number(CoreSettings, "max_subscriptions", *SECONDS),
+    *whole_number(StoreSettings, "expires_offset", 0, 3600),
+    (EdgeSettings, "sender_header", "Sen der", "pattern"),
     (CoreSettings, "to_tag_pref", "a b", "pattern"),
     (CoreSettings, "to_tag_pref", "a;b", "pattern"),
     (CoreSettings, "to_tag_pref", "a" * 33, "{0,32}"),
@@ -102,6 +113,16 @@ GOOD: list[tuple[type[ServiceSettings], str, str, object]] = [
     (CoreSettings, "domains", "A.example, b.example", "A.example, b.example"),
     (CoreSettings, "min_expires", "2147483647", 2**31 - 1),
     (CoreSettings, "max_expires", "1", 1),
+    (CoreSettings, "max_expires_publish", "0", 0),
+    (CoreSettings, "max_expires_subscribe", "7200", 7200),
+    (CoreSettings, "min_expires_action", "2", 2),
+    (CoreSettings, "cseq_offset", "5", 5),
+    (CoreSettings, "sip_uri_match", "1", 1),
+    (CoreSettings, "max_publications", "0", 0),
+    (CoreSettings, "max_watchers", "7", 7),
+    (CoreSettings, "max_subscriptions", "7", 7),
+    (StoreSettings, "expires_offset", "20", 20),
+    (EdgeSettings, "sender_header", "Sender", "Sender"),
     (CoreSettings, "to_tag_pref", "", ""),
     (CoreSettings, "contact_user", "a.b", "a.b"),
     (CoreSettings, "db_batch", "1000", 1000),
@@ -317,7 +338,7 @@ def test_the_policy_is_what_was_set(monkeypatch: pytest.MonkeyPatch) -> None:
     policy = load_settings(CoreSettings).policy(b"secret")
     assert policy.secret == b"secret"
     assert policy.domains == {"a.example", "b.example"}
-    assert (policy.min_expires, policy.max_expires) == (60, 600)
+    assert (policy.min_expires, policy.max_expires_publish, policy.max_expires_subscribe) == (60, 600, 600)
     assert (policy.to_tag_pref, policy.contact_user) == ("v", "p")
 
 

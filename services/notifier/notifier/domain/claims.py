@@ -32,15 +32,18 @@ class Claim(NamedTuple):
         return self.status != PENDING
 
 
-def subscription_state(claim: Claim, dialog: DialogRecord) -> str:
-    """The Subscription-State value (RFC 6665 section 8.2.3): remaining seconds, or the reason of the end."""
+def subscription_state(claim: Claim, dialog: DialogRecord, expires_offset: int = 0) -> str:
+    """The Subscription-State value (RFC 6665 section 8.2.3): remaining seconds, or the reason of the end.
+
+    A dialog is kept `expires_offset` seconds longer than its watcher is told.
+    """
     if claim.status == TERMINATED:
         return f"terminated;reason={dialog.reason or 'timeout'}"
-    left = max(0, math.ceil(dialog.expires - claim.at))
+    left = max(0, math.ceil(dialog.expires - claim.at) - expires_offset)
     return f"{'pending' if claim.status == PENDING else 'active'};expires={left}"
 
 
-def notify_item(claim: Claim, dialog: DialogRecord, document: int) -> NotifyItem:
+def notify_item(claim: Claim, dialog: DialogRecord, document: int, expires_offset: int = 0) -> NotifyItem:
     """The item for the edge; `document` is the index of its body in the batch, -1 for none."""
     return NotifyItem(
         presentity_hash=claim.presentity_hash,
@@ -54,7 +57,7 @@ def notify_item(claim: Claim, dialog: DialogRecord, document: int) -> NotifyItem
         target=dialog.contact,
         record_route=dialog.record_route,
         event=str(EventHeader(dialog.event, dialog.event_id, ())),
-        subscription_state=subscription_state(claim, dialog),
+        subscription_state=subscription_state(claim, dialog, expires_offset),
         local_contact=dialog.local_contact,
         flow=dialog.flow,
     )

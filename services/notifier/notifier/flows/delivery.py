@@ -42,6 +42,7 @@ class Delivery:
         bell_heard: Callable[[], bool],
         edge_gone: Callable[[str, str], None],
         claims_lost: Callable[[], None],
+        expires_offset: int = 0,
     ) -> None:
         """`bell_heard`: whether wake-ups can be heard at all; `edge_gone`: told of an edge that took no call.
 
@@ -54,6 +55,7 @@ class Delivery:
         self._bell_heard = bell_heard
         self._edge_gone = edge_gone
         self._claims_lost = claims_lost
+        self._expires_offset = expires_offset
         self._woken = asyncio.Event()
         self._slots = asyncio.Semaphore(DISPATCHES)
         self._dispatches: set[asyncio.Task[None]] = set()
@@ -195,7 +197,7 @@ class Delivery:
             index = -1
             if key is not None and documents[key].body:
                 index = shared.setdefault(key, len(shared))
-            items.append(notify_item(claim, dialogs[claim.dialog_id], index))
+            items.append(notify_item(claim, dialogs[claim.dialog_id], index, self._expires_offset))
         body = self._encode(NotifyBatch([documents[key] for key in shared], items))
         try:
             answer = await self._edges.call(peer, NOTIFIES, body, timeout=RPC_TIMEOUT, instance=instance)

@@ -3,24 +3,26 @@
 from collections.abc import Callable
 from operator import attrgetter
 
+from presence_core.domain.policy import Policy
 from presence_core.domain.publish import PublishCommand, PublishVerdict
 from presence_core.domain.subscribe import SubscribeCommand, SubscribeVerdict
 from vedette.records import DialogRecord, join_routes, split_routes, write_flow
 from vedette.sip.uri import split_aor
 from vedette.store.database import Database
 
-_PUBLISH = "SELECT * FROM publish_batch_v1($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)"
+_PUBLISH = "SELECT * FROM publish_batch_v1($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)"
 _SUBSCRIBE = (
     "SELECT * FROM subscribe_batch_v1($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, "
-    "$18, $19, $20, $21, $22, $23, $24, $25, $26, $27)"
+    "$18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $29, $30, $31)"
 )
 
 
 class DecidingStore:
     """Batches of commands in, verdicts out; each call is one transaction."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, policy: Policy) -> None:
         self._database = database
+        self._policy = policy
 
     async def publish(self, commands: list[PublishCommand]) -> list[PublishVerdict]:
         """Apply PUBLISH commands, each presentity at most once. Raises StoreError."""
@@ -40,8 +42,9 @@ class DecidingStore:
             [command.expires for command in batch],
             [command.content_type for command in batch],
             [command.body for command in batch],
-            [None] * len(batch),
+            [command.sender for command in batch],
             [command.refusal is None for command in batch],
+            self._policy.max_publications,
         )
         verdicts: dict[int, PublishVerdict] = {}
         for ordinal, verdict, sequence, granted, version, watched, ids, versions, at in rows:
@@ -54,7 +57,9 @@ class DecidingStore:
     async def subscribe(self, commands: list[SubscribeCommand]) -> list[SubscribeVerdict]:
         """Apply SUBSCRIBE commands, each dialog at most once. Raises StoreError."""
         columns = [[get(command) for command in commands] for get in _SUBSCRIBE_COLUMNS]
-        rows = await self._database.fetch(_SUBSCRIBE, *columns)
+        policy = self._policy
+        limits = (policy.cseq_offset, policy.expires_offset, policy.max_watchers, policy.max_subscriptions)
+        rows = await self._database.fetch(_SUBSCRIBE, *columns, *limits)
         verdicts: dict[int, SubscribeVerdict] = {}
         for row in rows:
             index = row["ordinal"] - 1

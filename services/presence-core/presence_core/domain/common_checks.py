@@ -21,7 +21,7 @@ def find_resource(request_uri: str, policy: Policy) -> str | Reply:
     user, domain = split_aor(aor)
     if not user or (policy.domains and domain not in policy.domains):
         return refusals.not_found()
-    return aor
+    return aor.lower() if policy.sip_uri_match else aor
 
 
 def find_event(value: str | None) -> tuple[EventHeader, EventPackage] | Reply:
@@ -36,20 +36,23 @@ def find_event(value: str | None) -> tuple[EventHeader, EventPackage] | Reply:
     return refusals.bad_event() if package is None else (event, package)
 
 
-def grant(asked: str | None, package: EventPackage, policy: Policy) -> int | Reply:
-    """The seconds granted: never more than asked, 0 is always taken, or 423, or 400 for no number.
+def grant(asked: str | None, package: EventPackage, policy: Policy, longest: int) -> int | Reply:
+    """The seconds granted: never more than `longest`, 0 is always taken, or 423, or 400 for no number.
 
-    An hour or more is never too brief (RFC 6665 section 4.2.1.1).
+    An hour or more is never too brief (RFC 6665 section 4.2.1.1). With `min_expires_action=2` what is too brief is
+    raised, which the RFCs do not allow and some phones need.
     """
     if asked is None:
-        return min(package.default_expires, policy.max_expires)
+        return min(package.default_expires, longest)
     try:
         seconds = parse_delta_seconds(asked, "Expires")
     except SipError as error:
         return refusals.malformed(error)
     if 0 < seconds < min(policy.min_expires, 3600):
-        return refusals.too_brief(policy.min_expires)
-    return min(seconds, policy.max_expires)
+        if not policy.raise_brief:
+            return refusals.too_brief(policy.min_expires)
+        seconds = policy.min_expires
+    return min(seconds, longest)
 
 
 def call_key(method: str, call: PublishCall | SubscribeCall, policy: Policy) -> bytes:

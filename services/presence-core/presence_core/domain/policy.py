@@ -12,6 +12,18 @@ class Policy:
     domains: frozenset[str] = frozenset()
     """Domains served, in lower case; empty: all."""
     min_expires: int = 0
-    max_expires: int = 3600
+    raise_brief: bool = False
+    """`min_expires_action=2`: a lifetime below `min_expires` is raised, not refused."""
+    max_expires_publish: int = 3600
+    max_expires_subscribe: int = 3600
+    expires_offset: int = 0
+    cseq_offset: int = 0
+    sip_uri_match: bool = False
+    max_publications: int = 0
+    """Of a presentity and event, at once; 0: no limit, here and below."""
+    max_watchers: int = 0
+    """Dialogs of a presentity and event, at once."""
+    max_subscriptions: int = 0
+    """Dialogs of a watcher, at once."""
     to_tag_pref: str = "10"
     contact_user: str = "presence"

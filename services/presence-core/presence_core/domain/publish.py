@@ -8,6 +8,7 @@ from presence_core.domain.policy import Policy
 from vedette.events.package import EventPackage
 from vedette.identity import Presentity, entity_tag, parse_entity_tag, presentity
 from vedette.rpc.contract import PublishCall, Reply
+from vedette.sip.address import parse_address
 from vedette.sip.errors import SipError
 from vedette.sip.grammar import is_token
 from vedette.sip.media_type import parse_media_type
@@ -26,6 +27,8 @@ class PublishCommand:
     """Seconds granted; 0 removes."""
     content_type: str | None
     body: bytes | None
+    sender: str | None = None
+    """The Contact, without parameters, of the watcher that is not told of the change."""
     refusal: Reply | None = None
     """Another fault of the request: the answer if its tag matches, and then nothing is changed."""
 
@@ -74,9 +77,10 @@ def plan_publish(call: PublishCall, policy: Policy) -> PublishCommand | Reply:
         return tag
     key = call_key("PUBLISH", call, policy)
     publication_id, sequence = tag or (key, None)
-    granted = grant(call.expires, package, policy)
+    granted = grant(call.expires, package, policy, policy.max_expires_publish)
     content = _content(call, package)
-    refusal = next((fault for fault in (granted, content) if isinstance(fault, Reply)), None)
+    sender = _sender(call)
+    refusal = next((fault for fault in (granted, content, sender) if isinstance(fault, Reply)), None)
     if sequence is None:
         if refusal is None and content is None:
             refusal = refusals.bad_request("A new publication needs a body")
@@ -92,21 +96,38 @@ def plan_publish(call: PublishCall, policy: Policy) -> PublishCommand | Reply:
         expires=0 if isinstance(granted, Reply) else granted,
         content_type=content.content_type if isinstance(content, _Content) else None,
         body=content.body if isinstance(content, _Content) else None,
+        sender=sender if isinstance(sender, str) else None,
         refusal=refusal,
     )
 
 
-def conclude_publish(command: PublishCommand, verdict: PublishVerdict) -> Reply:
-    """The answer: 200 with SIP-ETag and Expires, 412, or the fault that the command carried."""
+def conclude_publish(command: PublishCommand, verdict: PublishVerdict, policy: Policy) -> Reply:
+    """The answer: 200 with SIP-ETag and Expires, 412, 403, or the fault that the command carried.
+
+    A lifetime is told `expires_offset` shorter than it is, but never as 0, which would say that it was removed.
+    """
     if verdict.verdict == "unmatched":
         return refusals.CONDITIONAL_FAILED
     if verdict.verdict == "withheld" and command.refusal is not None:
         return command.refusal
-    return _ok(entity_tag(command.publication_id, verdict.sequence), verdict.granted)
+    if verdict.verdict == "too_many":
+        return refusals.TOO_MANY_PUBLICATIONS
+    told = max(verdict.granted - policy.expires_offset, min(verdict.granted, 1))
+    return _ok(entity_tag(command.publication_id, verdict.sequence), told)
 
 
 def _ok(tag: str, expires: int) -> Reply:
     return Reply(200, headers=[("Expires", str(expires)), ("SIP-ETag", tag)])
+
+
+def _sender(call: PublishCall) -> str | Reply | None:
+    """The URI of the sender, for shared lines; None where it is not told, 400 where it is no URI."""
+    if not call.sender:
+        return None
+    try:
+        return parse_address(call.sender, "Sender").uri.partition(";")[0]
+    except SipError as error:
+        return refusals.malformed(error)
 
 
 def _entity_tag(call: PublishCall) -> tuple[bytes, int] | Reply | None:

@@ -79,7 +79,7 @@ def plan_subscribe(call: SubscribeCall, policy: Policy) -> SubscribeCommand | Re
     event, package = found
     watcher = _watcher(call)
     contact = _contact(call)
-    granted = grant(call.expires, package, policy)
+    granted = grant(call.expires, package, policy, policy.max_expires_subscribe)
     accept = _accept(call, package)
     body = _unwanted_body(call)
     refusal = next((fault for fault in (watcher, contact, granted, accept, body) if isinstance(fault, Reply)), None)
@@ -127,6 +127,10 @@ def conclude_subscribe(command: SubscribeCommand, verdict: SubscribeVerdict) -> 
             return refusals.OTHER_USAGE
         case "out_of_order":
             return refusals.OUT_OF_ORDER
+        case "too_many_watchers":
+            return refusals.TOO_MANY_WATCHERS
+        case "too_many_subscriptions":
+            return refusals.TOO_MANY_SUBSCRIPTIONS
         case "withheld" if command.refusal is not None:
             return command.refusal
     return Reply(

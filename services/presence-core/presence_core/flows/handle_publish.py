@@ -26,7 +26,7 @@ class PublishFlow:
             plan=partial(plan_publish, policy=policy),
             lane=lambda command: command.presentity,
             apply=self._apply_and_announce,
-            conclude=conclude_publish,
+            conclude=partial(conclude_publish, policy=policy),
             limits=limits,
         )
         self.drain = self._flow.drain

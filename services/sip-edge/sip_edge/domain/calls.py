@@ -8,8 +8,19 @@ from vedette.sip.message import Request
 from vedette.sip.writer import Header, write_response
 
 
-def read_call(request: Request, flow: Flow, *, local_address: str, edge_instance: str, edge_address: str) -> Call:
-    """The call for a PUBLISH or SUBSCRIBE that was checked; SipError where a header came twice that may not."""
+def read_call(
+    request: Request,
+    flow: Flow,
+    *,
+    local_address: str,
+    edge_instance: str,
+    edge_address: str,
+    sender_header: str = "",
+) -> Call:
+    """The call for a PUBLISH or SUBSCRIBE that was checked; SipError where a header came twice that may not.
+
+    `sender_header` is the name, in lower case, of the header of a PUBLISH that names its sender.
+    """
     headers = request.headers
     if request.method == "PUBLISH":
         return PublishCall(
@@ -26,6 +37,7 @@ def read_call(request: Request, flow: Flow, *, local_address: str, edge_instance
             content_type=headers.single("content-type"),
             content_encoding=headers.get("content-encoding"),
             body=request.body,
+            sender=headers.single(sender_header) if sender_header else None,
         )
     return SubscribeCall(
         request_uri=request.uri,

@@ -31,8 +31,9 @@ class RequestFlow:
         local_addresses: dict[str, str],
         max_body: int,
         max_ongoing: int,
+        sender_header: str = "",
     ) -> None:
-        """`local_addresses`: host:port for each transport, as clients reach it."""
+        """`local_addresses`: host:port for each transport, as clients reach it; `sender_header`: see there."""
         self._calls = calls
         self._open_subscribes = open_subscribes
         self._instance = instance
@@ -40,6 +41,7 @@ class RequestFlow:
         self._local_addresses = local_addresses
         self._max_body = max_body
         self._max_ongoing = max_ongoing
+        self._sender_header = sender_header.lower()
         self._tag_secret = instance.encode()
         self.answered: dict[str, int] = {}
         """Final responses by `METHOD status`."""
@@ -78,6 +80,7 @@ class RequestFlow:
                 local_address=self._local_addresses[flow.transport],
                 edge_instance=self._instance,
                 edge_address=self._rpc_address,
+                sender_header=self._sender_header,
             )
         except SipError as error:
             self._refuse(endpoint, transaction, request, malformed(error))

@@ -1,0 +1,98 @@
+"""How much a presentity and a watcher may have: 403 beyond it, and what is there stays usable (SEC: limits)."""
+
+from dataclasses import replace
+
+import pytest
+
+from tests.integration.calls import ALICE, in_dialog, publish, subscribe
+from tests.integration.replicas import POLICY, Connection, Core, dump, let_dialogs_expire, let_publications_expire
+from vedette.store.database import Database
+
+STATE = ("active_watchers", "delivery", "presentity", "presentity_state", "change_event")
+
+
+async def everything(sql: Connection) -> list[list[tuple[object, ...]]]:
+    return [await dump(sql, table) for table in STATE]
+
+
+@pytest.fixture
+def strict(database: Database) -> Core:
+    """A replica with small limits."""
+    return Core(database, replace(POLICY, max_publications=2, max_watchers=3, max_subscriptions=4))
+
+
+async def test_max_publications_of_a_presentity(strict: Core, sql: Connection) -> None:
+    tags = [(await strict.publish_one(publish())).etag for _ in range(2)]
+    before = await everything(sql)
+    refused = await strict.publish_one(publish())
+    assert (refused.verdict, refused.status, refused.reply.reason) == ("too_many", 403, "Too many publications")
+    assert await everything(sql) == before
+    assert (await strict.publish_one(publish("sip:other@example.com"))).status == 200
+    refreshed = await strict.publish_one(publish(etag=tags[0]))
+    assert refreshed.status == 200
+    assert (await strict.publish_one(publish(etag=refreshed.etag, expires=0))).status == 200
+    assert (await strict.publish_one(publish())).status == 200
+
+
+async def test_publications_that_are_over_do_not_count(strict: Core, sql: Connection) -> None:
+    for _ in range(2):
+        await strict.publish_one(publish())
+    await let_publications_expire(sql, ALICE)
+    assert (await strict.publish_one(publish())).status == 200
+
+
+async def test_max_watchers_of_a_presentity(strict: Core, sql: Connection) -> None:
+    calls = [subscribe(from_uri=f"sip:w{n}@example.net") for n in range(3)]
+    answers = [await strict.subscribe_one(call) for call in calls]
+    before = await everything(sql)
+    refused = await strict.subscribe_one(subscribe(from_uri="sip:w3@example.net"))
+    assert (refused.verdict, refused.status) == ("too_many_watchers", 403)
+    assert await everything(sql) == before
+    assert (await strict.subscribe_one(subscribe(expires=0))).status == 200, "a fetch leaves nothing"
+    assert (await strict.subscribe_one(in_dialog(calls[0], answers[0].to_tag, cseq=2))).status == 200
+    assert (await strict.subscribe_one(in_dialog(calls[0], answers[0].to_tag, cseq=3, expires=0))).status == 200
+    assert (await strict.subscribe_one(subscribe(from_uri="sip:w3@example.net"))).status == 200
+
+
+async def test_max_subscriptions_of_a_watcher(strict: Core, sql: Connection) -> None:
+    calls = [subscribe(f"sip:lamp{n}@example.com") for n in range(4)]
+    answers = [await strict.subscribe_one(call) for call in calls]
+    before = await everything(sql)
+    refused = await strict.subscribe_one(subscribe("sip:lamp4@example.com"))
+    assert (refused.verdict, refused.status) == ("too_many_subscriptions", 403)
+    assert await everything(sql) == before, "not even the row of the presentity that was locked"
+    other = subscribe("sip:lamp4@example.com", from_uri="sip:carol@example.net")
+    assert (await strict.subscribe_one(other)).status == 200
+    await strict.subscribe_one(in_dialog(calls[0], answers[0].to_tag, cseq=2, expires=0))
+    assert (await strict.subscribe_one(subscribe("sip:lamp4@example.com"))).status == 200
+
+
+async def test_copies_of_what_was_taken_get_their_answer_at_the_limit(strict: Core) -> None:
+    calls = [subscribe(from_uri=f"sip:w{n}@example.net") for n in range(3)]
+    answers = [await strict.subscribe_one(call) for call in calls]
+    again = [await strict.subscribe_one(call) for call in calls]
+    assert [answer.verdict for answer in again] == ["replayed"] * 3
+    assert [answer.reply for answer in again] == [answer.reply for answer in answers]
+
+
+async def test_the_count_of_watchers_is_that_of_the_dialogs_that_live(core: Core, sql: Connection) -> None:
+    calls = [subscribe(from_uri=f"sip:w{n}@example.net") for n in range(5)]
+    answers = await core.subscribe(*calls)
+    await core.subscribe_one(subscribe(expires=0))
+    await core.subscribe_one(in_dialog(calls[0], answers[0].to_tag, cseq=2, expires=0))
+    await core.subscribe_one(in_dialog(calls[1], answers[1].to_tag, cseq=2))
+    assert await sql.fetchval("SELECT watchers FROM presentity_state") == 4
+    await sql.fetch("SELECT * FROM claim_notifies_v1('n', 100, 100, interval '40 s')")
+    gone = answers[2].record
+    assert gone is not None
+    await sql.fetch(
+        "SELECT * FROM apply_outcomes_v1(ARRAY[$1]::int4[], ARRAY[$2]::bytea[], ARRAY[1], ARRAY['ended'], "
+        "ARRAY[0]::float8[], ARRAY['timeout'])",
+        gone.presentity_hash,
+        gone.dialog_id,
+    )
+    assert await sql.fetchval("SELECT watchers FROM presentity_state") == 3
+    await let_dialogs_expire(sql, ALICE)
+    await sql.fetch("SELECT * FROM expire_batch_v1(100)")
+    assert await sql.fetchval("SELECT watchers FROM presentity_state") == 0
+    assert await sql.fetchval("SELECT count(*) FROM active_watchers WHERE ended IS NULL") == 0
