@@ -48,11 +48,14 @@ async def test_pub_07_pub_08_each_success_gives_a_new_tag_and_kills_the_old_one(
 
 
 async def test_pub_08_no_tag_is_given_twice(tcp_phone: Phone) -> None:
-    requests = [tcp_phone.publish(body=pidf(), expires=expires) for expires in range(1000, 1100)]
+    uris = [f"sip:{token('alice')}@example.com" for _ in range(3)] * 100
+    requests = [tcp_phone.publish(uri, body=pidf(), expires=1000 + number) for number, uri in enumerate(uris)]
     responses = await asyncio.gather(*(tcp_phone.request(request) for request in requests))
-    tags = {response["sip-etag"] for response in responses}
+    names = [response["sip-etag"] for response in responses]
+    tags = set(names)
     assert len(tags) == len(requests)
-    refreshed = await asyncio.gather(*(tcp_phone.request(tcp_phone.publish(if_match=tag, expires=0)) for tag in tags))
+    removals = [tcp_phone.publish(uri, if_match=tag, expires=0) for uri, tag in zip(uris, names, strict=True)]
+    refreshed = await asyncio.gather(*(tcp_phone.request(removal) for removal in removals))
     assert {response.status for response in refreshed} == {200}
     assert len(tags | {response["sip-etag"] for response in refreshed}) == 2 * len(requests)
 

@@ -6,6 +6,7 @@ import asyncpg
 import pytest
 import pytest_asyncio
 
+from notifier.adapters.postgres import NotifierStore
 from tests.integration.replicas import Connection, Core
 from tests.servers import Servers
 from vedette.store.database import Database
@@ -51,3 +52,9 @@ async def sql(database_url: str) -> AsyncIterator[Connection]:
 def core(database: Database) -> Core:
     """One replica of presence-core."""
     return Core(database)
+
+
+@pytest.fixture
+def notifier(database: Database) -> NotifierStore:
+    """What a notifier does in Postgres."""
+    return NotifierStore(database, "notifier", patience=40)

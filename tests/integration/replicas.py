@@ -6,12 +6,14 @@ from typing import TypeAlias
 
 import asyncpg
 
+from notifier.adapters.postgres import NotifierStore
+from notifier.domain.outcome_policy import settle
 from presence_core.adapters.postgres import DecidingStore
 from presence_core.domain.policy import Policy
 from presence_core.domain.publish import PublishVerdict, conclude_publish, plan_publish
 from presence_core.domain.subscribe import SubscribeVerdict, conclude_subscribe, plan_subscribe
 from vedette.records import DialogRecord
-from vedette.rpc.contract import PublishCall, Reply, SubscribeCall
+from vedette.rpc.contract import Outcome, PublishCall, Reply, SubscribeCall
 from vedette.store.database import Database
 
 POLICY = Policy(secret=b"the secret of a test cluster....")
@@ -43,6 +45,12 @@ class Answer:
     @property
     def to_tag(self) -> str:
         return self.reply.to_tag
+
+    @property
+    def dialog_id(self) -> bytes:
+        """Of the dialog that was written."""
+        assert self.record is not None
+        return self.record.dialog_id
 
     def header(self, name: str) -> str:
         (value,) = [value for key, value in self.reply.headers if key == name]
@@ -106,6 +114,24 @@ async def let_dialogs_expire(sql: Connection, uri: str) -> None:
     )
 
 
-async def dump(sql: Connection, table: str) -> list[tuple[object, ...]]:
-    """Every row of a table, to see that nothing changed."""
-    return [tuple(row) for row in await sql.fetch(f"SELECT * FROM {table} ORDER BY 1, 2")]
+STATE = ("active_watchers", "delivery", "presentity", "presentity_state", "change_event")
+NOTHING: list[list[tuple[object, ...]]] = [[], [], [], [], []]
+"""`everything` of an empty database."""
+
+
+async def everything(sql: Connection) -> list[list[tuple[object, ...]]]:
+    """Every row of what requests change, to see that nothing changed."""
+    return [[tuple(row) for row in await sql.fetch(f"SELECT * FROM {table} ORDER BY 1, 2")] for table in STATE]
+
+
+async def answer_notifies(store: NotifierStore, status: int, only: bytes | None = None) -> set[bytes]:
+    """The dialogs that are owed a NOTIFY, whose watchers answer so; with `only`, those of all others never answer."""
+    claims = await store.claim(100, 100)
+    await store.apply(
+        [
+            (Outcome(claim.presentity_hash, claim.dialog_id, claim.cseq, status), settle(status, None))
+            for claim in claims
+            if only in {None, claim.dialog_id}
+        ]
+    )
+    return {claim.dialog_id for claim in claims}

@@ -13,17 +13,10 @@ from presence_core.flows.handle_publish import PublishFlow
 from presence_core.flows.handle_subscribe import SubscribeFlow
 from presence_core.flows.request_flow import FlowLimits
 from tests.integration.calls import ALICE, publish, subscribe
-from tests.integration.replicas import POLICY, Connection, Core, dump, let_publications_expire
+from tests.integration.replicas import NOTHING, POLICY, Connection, Core, everything, let_publications_expire
 from tests.phone import pidf
 from vedette.rpc.contract import PublishCall, Reply, ReplyBatch, RequestBatch
 from vedette.store.database import Database, PoisonedError
-
-STATE = ("presentity", "presentity_state", "change_event")
-
-
-async def everything(sql: Connection) -> list[list[tuple[object, ...]]]:
-    return [await dump(sql, table) for table in STATE]
-
 
 # each verdict
 
@@ -134,7 +127,7 @@ async def test_pub_04_an_unknown_tag_gets_412_and_leaves_nothing(core: Core, sql
     else:
         (verdict,) = await core.store.publish([planned])
         assert verdict.verdict == "unmatched"
-    assert await everything(sql) == [[], [], []]
+    assert await everything(sql) == NOTHING
 
 
 @pytest.mark.parametrize(
@@ -360,7 +353,7 @@ async def test_pub_20_what_postgres_cannot_take_is_named_and_leaves_nothing(core
     poisoned = replace(commands[1], content_type="application/x\x00")
     with pytest.raises(PoisonedError):
         await core.store.publish([commands[0], poisoned, commands[2]])
-    assert await everything(sql) == [[], [], []]
+    assert await everything(sql) == NOTHING
     assert [verdict.verdict for verdict in await core.store.publish(commands)] == ["created"] * 3
 
 

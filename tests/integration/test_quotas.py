@@ -4,15 +4,18 @@ from dataclasses import replace
 
 import pytest
 
+from notifier.adapters.postgres import NotifierStore
 from tests.integration.calls import ALICE, in_dialog, publish, subscribe
-from tests.integration.replicas import POLICY, Connection, Core, dump, let_dialogs_expire, let_publications_expire
+from tests.integration.replicas import (
+    POLICY,
+    Connection,
+    Core,
+    answer_notifies,
+    everything,
+    let_dialogs_expire,
+    let_publications_expire,
+)
 from vedette.store.database import Database
-
-STATE = ("active_watchers", "delivery", "presentity", "presentity_state", "change_event")
-
-
-async def everything(sql: Connection) -> list[list[tuple[object, ...]]]:
-    return [await dump(sql, table) for table in STATE]
 
 
 @pytest.fixture
@@ -75,24 +78,18 @@ async def test_copies_of_what_was_taken_get_their_answer_at_the_limit(strict: Co
     assert [answer.reply for answer in again] == [answer.reply for answer in answers]
 
 
-async def test_the_count_of_watchers_is_that_of_the_dialogs_that_live(core: Core, sql: Connection) -> None:
+async def test_the_count_of_watchers_is_that_of_the_dialogs_that_live(
+    core: Core, notifier: NotifierStore, sql: Connection
+) -> None:
     calls = [subscribe(from_uri=f"sip:w{n}@example.net") for n in range(5)]
     answers = await core.subscribe(*calls)
     await core.subscribe_one(subscribe(expires=0))
     await core.subscribe_one(in_dialog(calls[0], answers[0].to_tag, cseq=2, expires=0))
     await core.subscribe_one(in_dialog(calls[1], answers[1].to_tag, cseq=2))
     assert await sql.fetchval("SELECT watchers FROM presentity_state") == 4
-    await sql.fetch("SELECT * FROM claim_notifies_v1('n', 100, 100, interval '40 s')")
-    gone = answers[2].record
-    assert gone is not None
-    await sql.fetch(
-        "SELECT * FROM apply_outcomes_v1(ARRAY[$1]::int4[], ARRAY[$2]::bytea[], ARRAY[1], ARRAY['ended'], "
-        "ARRAY[0]::float8[], ARRAY['timeout'])",
-        gone.presentity_hash,
-        gone.dialog_id,
-    )
+    await answer_notifies(notifier, 481, only=answers[2].dialog_id)
     assert await sql.fetchval("SELECT watchers FROM presentity_state") == 3
     await let_dialogs_expire(sql, ALICE)
-    await sql.fetch("SELECT * FROM expire_batch_v1(100)")
+    await notifier.expire(100)
     assert await sql.fetchval("SELECT watchers FROM presentity_state") == 0
     assert await sql.fetchval("SELECT count(*) FROM active_watchers WHERE ended IS NULL") == 0

@@ -2,32 +2,17 @@
 
 import pytest
 
+from notifier.adapters.postgres import NotifierStore
 from tests.integration.calls import ALICE, publish, subscribe
-from tests.integration.replicas import Answer, Connection, Core
+from tests.integration.replicas import Connection, Core, answer_notifies
 from tests.phone import pidf
 
 SENDER = "sip:bob@192.0.2.7:5060"
 
 
-async def claims(sql: Connection) -> set[bytes]:
-    rows = await sql.fetch("SELECT * FROM claim_notifies_v1('n', 100, 100, interval '40 s')")
-    return {row["dialog_id"] for row in rows}
-
-
-async def delivered(sql: Connection) -> None:
-    """As if every NOTIFY that is under way had been answered 200."""
-    await sql.fetch(
-        "SELECT * FROM apply_outcomes_v1((SELECT array_agg(presentity_hash ORDER BY dialog_id) FROM delivery), "
-        "(SELECT array_agg(dialog_id ORDER BY dialog_id) FROM delivery), "
-        "(SELECT array_agg(local_cseq ORDER BY dialog_id) FROM delivery), "
-        "(SELECT array_agg('delivered'::text) FROM delivery), (SELECT array_agg(0::float8) FROM delivery), "
-        "(SELECT array_agg(''::text) FROM delivery))"
-    )
-
-
-def dialog_id(answer: Answer) -> bytes:
-    assert answer.record is not None
-    return answer.record.dialog_id
+async def told(notifier: NotifierStore) -> set[bytes]:
+    """The dialogs that are owed a NOTIFY; their watchers take it."""
+    return await answer_notifies(notifier, 200)
 
 
 async def two_watchers(core: Core) -> tuple[bytes, bytes]:
@@ -36,43 +21,37 @@ async def two_watchers(core: Core) -> tuple[bytes, bytes]:
     carol = await core.subscribe_one(
         subscribe(from_uri="sip:carol@example.net", contacts=["<sip:carol@192.0.2.8:5060>"])
     )
-    return dialog_id(bob), dialog_id(carol)
+    return bob.dialog_id, carol.dialog_id
 
 
 @pytest.mark.parametrize("written", [SENDER, f"<{SENDER}>", f'"Bob" <{SENDER};line=2>;x=1'])
-async def test_the_sender_is_not_told_of_its_own_change(core: Core, sql: Connection, written: str) -> None:
+async def test_the_sender_is_not_told_of_its_own_change(core: Core, notifier: NotifierStore, written: str) -> None:
     bob, carol = await two_watchers(core)
-    assert await claims(sql) == {bob, carol}
-    await delivered(sql)
+    assert await told(notifier) == {bob, carol}
     created = await core.publish_one(publish(sender=written))
-    assert await claims(sql) == {carol}
-    await delivered(sql)
+    assert await told(notifier) == {carol}
     changed = await core.publish_one(publish(etag=created.etag, body=pidf(ALICE, note="2"), sender=written))
     assert changed.status == 200
-    assert await claims(sql) == {carol}
-    await delivered(sql)
+    assert await told(notifier) == {carol}
     await core.publish_one(publish(etag=changed.etag, expires=0, sender=written))
-    assert await claims(sql) == {carol}
-    await delivered(sql)
+    assert await told(notifier) == {carol}
     await core.publish_one(publish())
-    assert await claims(sql) == {bob, carol}, "a change of somebody else is told to both"
+    assert await told(notifier) == {bob, carol}, "a change of somebody else is told to both"
 
 
-async def test_a_sender_that_lags_behind_is_told_with_what_it_has_missed(core: Core, sql: Connection) -> None:
+async def test_a_sender_that_lags_behind_is_told_with_what_it_has_missed(core: Core, notifier: NotifierStore) -> None:
     bob, carol = await two_watchers(core)
-    await claims(sql)
-    await delivered(sql)
+    await told(notifier)
     await core.publish_one(publish())
     await core.publish_one(publish(sender=SENDER))
-    assert await claims(sql) == {bob, carol}
+    assert await told(notifier) == {bob, carol}
 
 
-async def test_a_sender_that_watches_nothing_changes_nothing(core: Core, sql: Connection) -> None:
+async def test_a_sender_that_watches_nothing_changes_nothing(core: Core, notifier: NotifierStore) -> None:
     bob, carol = await two_watchers(core)
-    await claims(sql)
-    await delivered(sql)
+    await told(notifier)
     await core.publish_one(publish(sender="sip:dave@192.0.2.9"))
-    assert await claims(sql) == {bob, carol}
+    assert await told(notifier) == {bob, carol}
 
 
 async def test_the_sender_is_stored(core: Core, sql: Connection) -> None:

@@ -14,18 +14,12 @@ from presence_core.flows.handle_publish import PublishFlow
 from presence_core.flows.handle_subscribe import SubscribeFlow
 from presence_core.flows.request_flow import FlowLimits
 from tests.integration.calls import ALICE, BOB, EDGE, FLOW, in_dialog, publish, subscribe
-from tests.integration.replicas import POLICY, Connection, Core, dump, let_dialogs_expire
+from tests.integration.replicas import NOTHING, POLICY, Connection, Core, everything, let_dialogs_expire
 from vedette.identity import presentity_hash, to_tag
 from vedette.records import DialogRecord
 from vedette.rpc.contract import PublishCall, Reply, ReplyBatch, RequestBatch, SubscribeCall
 from vedette.sip.flow import Flow
 from vedette.store.database import Database, PoisonedError
-
-STATE = ("active_watchers", "delivery", "presentity_state", "change_event")
-
-
-async def everything(sql: Connection) -> list[list[tuple[object, ...]]]:
-    return [await dump(sql, table) for table in STATE]
 
 
 def written(record: DialogRecord | None) -> DialogRecord:
@@ -148,7 +142,7 @@ async def test_dlg_15_a_dialog_that_is_not_there_gets_481(
 async def test_dlg_15_where_nothing_is_known_nothing_is_left(core: Core, sql: Connection) -> None:
     answer = await core.subscribe_one(in_dialog(subscribe(), to_tag("10", 5, b"\2" * 16), cseq=2))
     assert answer.status == 481
-    assert await everything(sql) == [[], [], [], []]
+    assert await everything(sql) == NOTHING
 
 
 async def test_dlg_16_changed_uris_do_not_matter_in_a_dialog(core: Core, sql: Connection) -> None:
@@ -392,7 +386,7 @@ async def test_of_a_batch_only_what_postgres_cannot_take_is_refused(core: Core, 
     commands = [command for command in planned if isinstance(command, SubscribeCommand)]
     with pytest.raises(PoisonedError):
         await core.store.subscribe(commands)
-    assert await everything(sql) == [[], [], [], []]
+    assert await everything(sql) == NOTHING
     replies = await handle(requests_handler(core), *calls)
     assert [index for index, reply in enumerate(replies) if reply.status != 200] == sorted(culprits)
     assert {replies[index].status for index in culprits} == {500}

@@ -8,6 +8,7 @@ from presence_core.domain.policy import Policy
 from vedette.runtime.settings import Port, StoreSettings, Switch, whole_number
 
 Seconds = Annotated[int, Field(ge=0, le=2**31 - 1)]
+Count = Annotated[int, Field(ge=0, le=2**31 - 1)]
 
 
 class CoreSettings(StoreSettings):
@@ -33,13 +34,13 @@ class CoreSettings(StoreSettings):
     sip_uri_match: Switch = Field(
         0, description="1: user parts of presentities are compared without regard to case (domains always are)."
     )
-    max_publications: Seconds = Field(
+    max_publications: Count = Field(
         100, description="Publications that a presentity may have at once, for each event; more get 403. 0: no limit."
     )
-    max_watchers: Seconds = Field(
+    max_watchers: Count = Field(
         50_000, description="Dialogs that a presentity may have at once, for each event; more get 403. 0: no limit."
     )
-    max_subscriptions: Seconds = Field(
+    max_subscriptions: Count = Field(
         10_000, description="Dialogs that a watcher may have at once; more get 403. 0: no limit."
     )
     to_tag_pref: Annotated[str, Field(pattern=r"^[A-Za-z0-9\-!%*_+`'~]{0,32}$")] = Field(

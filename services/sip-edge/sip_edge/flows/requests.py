@@ -33,7 +33,10 @@ class RequestFlow:
         max_ongoing: int,
         sender_header: str = "",
     ) -> None:
-        """`local_addresses`: host:port for each transport, as clients reach it; `sender_header`: see there."""
+        """`local_addresses`: host:port for each transport, as clients reach it.
+
+        `sender_header`: the header of a PUBLISH that names its sender; empty: none.
+        """
         self._calls = calls
         self._open_subscribes = open_subscribes
         self._instance = instance
