@@ -208,7 +208,7 @@ class UserAgent:
 
     def request_finished(self, finished: RequestFinished) -> None:
         """A request of ours has ended."""
-        future = finished.transaction.context
+        future = finished.context
         if isinstance(future, asyncio.Future) and not future.done():
             future.set_result(finished)
 

@@ -3,6 +3,7 @@
 import asyncio
 import socket
 import threading
+from collections.abc import Mapping
 
 import pytest
 
@@ -14,7 +15,7 @@ from tests.wait import until_true
 class NameServer:
     """Answers in threads: `slow` names only when the test lets them."""
 
-    def __init__(self, names: dict[str, str | Exception], *, slow: tuple[str, ...] = ()) -> None:
+    def __init__(self, names: Mapping[str, str | Exception], *, slow: tuple[str, ...] = ()) -> None:
         self.names = names
         self.slow = slow
         self.asked: list[str] = []

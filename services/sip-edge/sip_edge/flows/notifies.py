@@ -177,7 +177,7 @@ class NotifySender:
 
     def finished(self, finished: RequestFinished) -> None:
         """A NOTIFY of ours has ended."""
-        job = finished.transaction.context
+        job = finished.context
         if not isinstance(job, _Job) or job.superseded:
             return
         self._pacer.answered(job.place)

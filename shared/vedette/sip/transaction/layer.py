@@ -38,7 +38,7 @@ class ServerTransaction:
 
 
 class ClientTransaction:
-    """A request that we sent; `context` is whatever the layer above wants to find again."""
+    """A request that we sent; what it carries is dropped at its end, since its timers run on."""
 
     __slots__ = ("branch", "context", "data", "flow", "interval", "method", "sends", "state")
 
@@ -57,12 +57,14 @@ class ClientTransaction:
 class RequestFinished:
     """A client transaction has come to its end: a final response, or None where there was none in time.
 
-    `transport_error` tells that the request could not be sent, which is no timeout.
+    `transport_error` tells that the request could not be sent, which is no timeout; `context` is what the layer
+    above gave to `send_request`.
     """
 
     transaction: ClientTransaction
     response: Response | None
     transport_error: bool = False
+    context: object = None
 
 
 class TransactionLayer:
@@ -78,6 +80,8 @@ class TransactionLayer:
         self._servers: dict[Key, ServerTransaction] = {}
         self._merges: dict[Key, ServerTransaction] = {}
         self._clients: dict[str, ClientTransaction] = {}
+        self._flows: dict[Flow, dict[str, ClientTransaction]] = {}
+        """The client transactions of each flow, by branch."""
         self._server_timers: TimerQueue[ServerTransaction] = TimerQueue()
         self._client_timers: TimerQueue[ClientTransaction] = TimerQueue()
         self._outgoing: list[tuple[Flow, bytes]] = []
@@ -207,6 +211,7 @@ class TransactionLayer:
         """Send a request whose top Via has this branch; its end comes out of `events()`."""
         transaction = ClientTransaction(branch, method, data, flow, self.timers.t1, context)
         self._clients[branch] = transaction
+        self._flows.setdefault(flow, {})[branch] = transaction
         self._outgoing.append((flow, data))
         if not flow.reliable:
             self._client_timers.start(self.timers.t1, client.Input.TIMER_E, transaction, now)
@@ -225,12 +230,22 @@ class TransactionLayer:
     def abandon(self, transaction: ClientTransaction) -> None:
         """Forget a client transaction: no retransmission, no event, its response is nobody's."""
         transaction.state = client.State.TERMINATED
+        self._drop(transaction)
+
+    def _drop(self, transaction: ClientTransaction) -> None:
+        transaction.data = b""
+        transaction.context = None
         if self._clients.get(transaction.branch) is transaction:
             del self._clients[transaction.branch]
+        of_flow = self._flows.get(transaction.flow, {})
+        if of_flow.get(transaction.branch) is transaction:
+            del of_flow[transaction.branch]
+            if not of_flow:
+                del self._flows[transaction.flow]
 
     def fail_flow(self, flow: Flow, now: float) -> None:
         """The transport could not send to this flow, or its connection is gone (section 17.1.4)."""
-        for transaction in [t for t in self._clients.values() if t.flow == flow]:
+        for transaction in list(self._flows.get(flow, {}).values()):
             self._advance_client(transaction, client.Input.TRANSPORT_ERROR, now)
 
     def fail_request(self, transaction: ClientTransaction, now: float) -> None:
@@ -256,9 +271,10 @@ class TransactionLayer:
                     self._client_timers.start(self.timers.t4, client.Input.TIMER_K, transaction, now)
             else:
                 failed = action is client.Action.REPORT_ERROR
-                self._events.append(RequestFinished(transaction, response, transport_error=failed))
-        if transaction.state is client.State.TERMINATED and self._clients.get(transaction.branch) is transaction:
-            del self._clients[transaction.branch]
+                self._events.append(RequestFinished(transaction, response, failed, transaction.context))
+                transaction.context = None
+        if transaction.state is client.State.TERMINATED:
+            self._drop(transaction)
 
     def _retransmit(self, transaction: ClientTransaction, now: float) -> None:
         if transaction.state is client.State.PROCEEDING:

@@ -22,7 +22,7 @@ def test_txn_06_a_notify_over_udp_is_repeated_at_growing_intervals_until_timer_f
     assert clocked.times() == TIMES
     [finished] = clocked.finished
     assert (finished.transaction, finished.response, finished.transport_error) == (transaction, None, False)
-    assert (transaction.context, transaction.sends) == ("dialog", 11)
+    assert (finished.context, transaction.sends) == ("dialog", 11)
     assert (len(clocked.layer), clocked.layer.next_timer()) == (0, None)
     assert clocked.layer.retransmissions_sent == 10
 
@@ -140,6 +140,44 @@ def test_trn_22_a_flow_that_fails_ends_what_was_sent_over_it_and_nothing_else() 
     clocked.layer.fail_flow(TCP, 2.0)
     clocked.drain()
     assert len(clocked.finished) == 2
+
+
+class CountedFlow(Flow):
+    """A flow that counts how often it is compared with another."""
+
+    compared = 0
+
+    def __eq__(self, other: object) -> bool:
+        CountedFlow.compared += 1
+        return super().__eq__(other)
+
+    __hash__ = Flow.__hash__
+
+
+def test_trn_22_flows_that_fail_together_look_only_at_what_was_sent_over_them() -> None:
+    clocked = Clocked()
+    flows = [CountedFlow("tcp", "192.0.2.10", 40000, number) for number in range(1, 501)]
+    for number, flow in enumerate(flows):
+        clocked.send(f"z9hG4bK{number}", flow=flow)
+    CountedFlow.compared = 0
+    for flow in flows:
+        clocked.layer.fail_flow(flow, 1.0)
+    clocked.drain()
+    assert [end.transport_error for end in clocked.finished] == [True] * 500
+    assert len(clocked.layer) == 0
+    assert CountedFlow.compared < 10 * len(flows)
+
+
+def test_what_a_request_carried_is_dropped_at_its_end_though_its_timers_run_on() -> None:
+    clocked = Clocked()
+    answered, failed, abandoned = (clocked.send(f"z9hG4bK{name}", context=name) for name in "afd")
+    clocked.answer(200, "z9hG4bKa")
+    clocked.layer.fail_request(failed, 0.0)
+    clocked.layer.abandon(abandoned)
+    clocked.drain()
+    assert [end.context for end in clocked.finished] == ["a", "f"]
+    assert [(ended.context, ended.data) for ended in (answered, failed, abandoned)] == [(None, b"")] * 3
+    assert clocked.layer.next_timer() is not None
 
 
 def test_trn_22_a_request_that_could_not_be_sent_ends_at_once() -> None:
