@@ -2,6 +2,7 @@
 
 import typer
 
+from vedette_cli.commands.hash_list import hash_app
 from vedette_cli.commands.migrate import migrate, secret_files
 from vedette_cli.commands.publish import publish
 from vedette_cli.commands.scale import scale
@@ -19,6 +20,7 @@ app = typer.Typer(
 for command in (up, scale, status, publish, watch, migrate):
     app.command()(command)
 app.command("secret-files")(secret_files)
+app.add_typer(hash_app, name="hash")
 
 
 def main() -> None:

@@ -162,6 +162,27 @@ async def test_a_redis_that_forgot_the_scripts_is_taught_them_again(table: HashT
     assert await table.sweep(table.bucket(HASH), FAR + 1) == 1
 
 
+async def test_a_bucket_is_read_in_pages_each_entry_once_and_no_tombstone(table: HashTable, raw: Raw) -> None:
+    bucket = table.bucket(HASH)
+    names = {b"field%d" % number for number in range(3000)}
+    await table.put(entry(7, field=name, expires=5000) for name in names)
+    await table.put([tombstone(HASH, b"removed", 9, time.time())])
+    pages = [page async for page in table.pages(bucket, about=100)]
+    assert max(map(len, pages)) < 1000
+    found = [held for page in pages for held in page]
+    assert len(found) == 3000
+    assert {held.field for held in found} == names
+    assert {held[1:] for held in found} == {(7, 5000.0, b"payload")}
+    assert await table.counts(bucket, 2) == [3001, 0]
+    await raw.hset(table.key(bucket), b"rubbish", b"?")
+    await raw.set(table.key(bucket ^ 1), b"a string")
+    assert sum([len(page) async for page in table.pages(bucket)]) == 3000
+    assert [page async for page in table.pages(bucket ^ 1)] == []
+    assert await table.counts(bucket ^ 1, 1) == [0]
+    assert table.unreadable == 3
+    assert sum(await table.counts(0, 512)) == 3002
+
+
 # rubbish in the tables
 
 

@@ -15,6 +15,7 @@ from vedette.rpc.contract import Hello
 from vedette.rpc.discovery import Discovery
 from vedette.rpc.token import RpcToken
 from vedette.runtime.process import Identity
+from vedette.runtime.settings import StoreSettings
 from vedette_cli.commands.migrate import MigrateError, bring_to_schema, make_secret_files
 from vedette_cli.supervisor import leftovers
 from vedette_cli.supervisor.control import ControlServer
@@ -102,6 +103,7 @@ class Supervisor:
         database_url, redis_url = await self._start_servers()
         await self._migrate(database_url)
         self._environment = self._service_environment(database_url, redis_url)
+        self._store_urls = {"db_url": self._with_password(database_url), "redis_url": redis_url}
         self._say("starting edge, cores, api, notifier")
         await self._grow(CORE, options.cores)
         await asyncio.gather(
@@ -254,9 +256,17 @@ class Supervisor:
         match request["command"]:
             case "status":
                 return await self._status()
+            case "stores":
+                return self._store_parameters()
             case "scale":
                 return await self._scale({str(name): int(count) for name, count in request["counts"].items()})
         raise ValueError(f"unknown command {request['command']!r}")
+
+    def _store_parameters(self) -> dict[str, Any]:
+        """Where the two stores are, and what shapes the hash tables: the services read the same environment."""
+        settings = StoreSettings()
+        names = ("pres_htable_size", "subs_htable_size", "fallback2db")
+        return {**{name: getattr(settings, name) for name in names}, **self._store_urls}
 
     async def _scale(self, counts: dict[str, int]) -> dict[str, Any]:
         for name, count in counts.items():

@@ -10,12 +10,12 @@ What is in them and is no entry of ours counts as absent, and the next write or 
 
 import hashlib
 import re
-from collections.abc import Awaitable, Callable, Iterable, Sequence
-from typing import NamedTuple, TypeVar
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 import structlog
-from redis.exceptions import NoScriptError
+from redis.exceptions import NoScriptError, ResponseError
 
 from vedette.records import DialogRecord, ManifestRecord, PublicationRecord
 from vedette.store.redis_link import RedisLink
@@ -83,6 +83,15 @@ class Entry(NamedTuple):
     """One write: the presentity's hash names the bucket; payload b"" is a tombstone; `expires` in epoch seconds."""
 
     presentity_hash: int
+    field: bytes
+    version: int
+    expires: float
+    payload: bytes
+
+
+class Held(NamedTuple):
+    """What is held under a field; `expires` in epoch seconds."""
+
     field: bytes
     version: int
     expires: float
@@ -202,6 +211,53 @@ class HashTable:
 
         return await self._link.run(read)
 
+    async def counts(self, first: int, how_many: int) -> list[int]:
+        """Entries in each of so many buckets from the first on, tombstones included. Raises RedisAwayError."""
+        keys = [self.key(bucket) for bucket in range(first, min(first + how_many, self.buckets))]
+
+        async def read() -> list[int]:
+            async with self._link.client.pipeline(transaction=False) as pipeline:
+                for key in keys:
+                    pipeline.hlen(key)
+                answers = await pipeline.execute(raise_on_error=False)
+            return [answer if isinstance(answer, int) else len(self._values(answer)) for answer in answers]
+
+        return await self._link.run(read)
+
+    async def pages(self, bucket: int, about: int = 200) -> AsyncIterator[list[Held]]:
+        """The entries of a bucket in pages of about that many, each once, without tombstones.
+
+        An entry that is written meanwhile may be among them or not. Raises RedisAwayError.
+        """
+        cursor, seen = 0, set[bytes]()
+        while True:
+            at = cursor
+
+            async def read(at: int = at) -> tuple[int, dict[bytes, bytes]]:
+                try:
+                    # The stubs let it be text as well, which it is only with another setting of the client.
+                    answer: Any = await self._link.client.hscan(self.key(bucket), at, count=about)
+                except ResponseError as error:
+                    self._values(error)
+                    return 0, {}
+                cursor, values = answer
+                return cursor, values
+
+            cursor, values = await self._link.run(read)
+            page: list[Held] = []
+            for field, value in values.items():
+                if field in seen:
+                    continue
+                seen.add(field)
+                if not _HEAD.match(value):
+                    self.distrust("no entry", field)
+                elif len(value) > _HEAD_LENGTH:
+                    page.append(Held(field, int(value[:20]), float(value[20:_HEAD_LENGTH]), value[_HEAD_LENGTH:]))
+            if page:
+                yield page
+            if not cursor:
+                return
+
     async def _run_script(self, script: str, command: Callable[[], Awaitable[Answer]]) -> Answer:
         """Run a command that calls the script by its hash; a Redis that was restarted is taught it again."""
 
@@ -218,6 +274,7 @@ class HashTable:
 UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError)
 """What the readers below raise for a payload that is not ours; msgspec lets bad UTF-8 through as what it is."""
 
+_HEAD_LENGTH = 32
 _HEAD = re.compile(rb"[0-9]{32}")
 _encode = msgspec.msgpack.Encoder().encode
 read_dialog = msgspec.msgpack.Decoder(DialogRecord).decode

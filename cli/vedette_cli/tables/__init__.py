@@ -1,0 +1,1 @@
+"""The two hash tables, read entry by entry for a person."""

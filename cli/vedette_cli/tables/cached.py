@@ -1,0 +1,139 @@
+"""The tables as Redis has them: with `fallback2db=1` copies of what is in Postgres, as far as not forgotten."""
+
+import time
+from collections.abc import AsyncIterator, Callable
+from typing import TypeVar
+
+from vedette.identity import entity_tag
+from vedette.records import DialogRecord
+from vedette.sip.address import parse_address
+from vedette.sip.errors import SipError
+from vedette.sip.uri import address_of_record
+from vedette.store.hash_tables import (
+    UNREADABLE,
+    HashTable,
+    Held,
+    publication_field,
+    read_dialog,
+    read_manifest,
+    read_publication,
+)
+from vedette_cli.tables.rows import DialogStates, PresentityRow, Progress, SubscriptionRow
+
+BUCKETS_AT_ONCE = 256
+
+Record = TypeVar("Record")
+
+
+class CachedTables:
+    """Reads in pages and never the names of all keys, so that a big table stops Redis for nobody."""
+
+    def __init__(
+        self, published: HashTable, dialogs: HashTable, states: DialogStates, *, progress: Progress | None = None
+    ) -> None:
+        self._published = published
+        self._dialogs = dialogs
+        self._states = states
+        self._progress = progress
+
+    @property
+    def buckets(self) -> tuple[int, int]:
+        """How many buckets the tables of presentities and of subscriptions have."""
+        return self._published.buckets, self._dialogs.buckets
+
+    @property
+    def unreadable(self) -> int:
+        """Entries that were passed over, since they are none of ours."""
+        return self._published.unreadable + self._dialogs.unreadable
+
+    async def presentities(self) -> AsyncIterator[PresentityRow]:
+        """Those with a publication, bucket by bucket. Raises RedisAwayError."""
+        async for bucket in self._filled(self._published):
+            async for page in self._published.pages(bucket):
+                for row in await self._presentities_of(bucket, page):
+                    yield row
+
+    async def _presentities_of(self, bucket: int, page: list[Held]) -> list[PresentityRow]:
+        """The manifests among the entries, each with what the table has of its publications."""
+        rows: list[PresentityRow] = []
+        wanted: list[tuple[PresentityRow, list[bytes]]] = []
+        for held in page:
+            name = held.field.decode(errors="replace")
+            if name.count("|") != 1:
+                continue
+            manifest = _read(self._published, read_manifest, held)
+            if manifest is None or not manifest.publications:
+                continue
+            event, _, uri = name.partition("|")
+            row = PresentityRow(bucket, uri, event, manifest.version, len(manifest.publications), None, [])
+            wanted.append((row, [publication_field(uri, event, id_) for id_, _ in manifest.publications]))
+        fields = [(bucket, field) for _, of_row in wanted for field in of_row]
+        entries = iter(await self._published.get(fields))
+        now = time.time()
+        for row, of_row in wanted:
+            found = [
+                _read(self._published, read_publication, Held(field, entry[0], 0, entry[1]))
+                for field in of_row
+                if (entry := next(entries)) is not None and entry[1]
+            ]
+            alive = [record for record in found if record is not None and record.expires > now]
+            rows.append(
+                row._replace(
+                    expires=max((record.expires for record in alive), default=None),
+                    etags=[entity_tag(record.publication_id, record.sequence) for record in alive],
+                )
+            )
+        return rows
+
+    async def subscriptions(self) -> AsyncIterator[SubscriptionRow]:
+        """The dialogs whose time is not over, bucket by bucket. Raises RedisAwayError."""
+        async for bucket in self._filled(self._dialogs):
+            async for page in self._dialogs.pages(bucket):
+                now = time.time()
+                read = [_read(self._dialogs, read_dialog, held) for held in page]
+                records = [record for record in read if record is not None and record.expires > now]
+                states = await self._states.states(records)
+                for record in records:
+                    state = states.get(record.dialog_id)
+                    yield SubscriptionRow(
+                        bucket,
+                        record.presentity_uri,
+                        record.event,
+                        record.event_id,
+                        _uri(record),
+                        record.call_id,
+                        record.to_tag,
+                        record.from_tag,
+                        None if state is None else state.remote_cseq,
+                        None if state is None else state.local_cseq,
+                        record.expires,
+                        None if state is None else state.status,
+                        record.contact,
+                        f"{record.flow.transport}:{record.flow.host}:{record.flow.port}",
+                        record.revision,
+                    )
+
+    async def _filled(self, table: HashTable) -> AsyncIterator[int]:
+        """The buckets that have entries, in order."""
+        for first in range(0, table.buckets, BUCKETS_AT_ONCE):
+            for offset, count in enumerate(await table.counts(first, BUCKETS_AT_ONCE)):
+                if self._progress is not None:
+                    self._progress(first + offset, table.buckets)
+                if count:
+                    yield first + offset
+
+
+def _read(table: HashTable, read: Callable[[bytes], Record], held: Held) -> Record | None:
+    try:
+        return read(held.payload)
+    except UNREADABLE as error:
+        table.distrust(str(error), held.field)
+        return None
+
+
+def _uri(record: DialogRecord) -> str:
+    """The watcher, without display name and parameters where that can be told."""
+    try:
+        return address_of_record(parse_address(record.from_value, "From").uri)
+    except SipError:
+        return record.from_value

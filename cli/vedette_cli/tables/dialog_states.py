@@ -1,0 +1,38 @@
+"""The CSeq and the status of dialogs, which change more often than their entries in the cache."""
+
+from vedette.records import DialogRecord
+from vedette.store.database import Database, StoreError
+from vedette_cli.tables.rows import DialogState
+
+_STATUS = {1: "active", 2: "pending", 3: "terminated", 4: "waiting"}
+
+_STATES = """
+SELECT w.dialog_id, w.remote_cseq, d.local_cseq, w.status
+FROM unnest($1::int4[], $2::bytea[]) AS k (presentity_hash, dialog_id)
+JOIN active_watchers AS w USING (presentity_hash, dialog_id)
+LEFT JOIN delivery AS d USING (presentity_hash, dialog_id)
+"""
+
+
+class StoredDialogStates:
+    """Asks Postgres, once for a page; after a failure no more."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self.failure: str | None = None
+        """Why nothing is known any more."""
+
+    async def states(self, dialogs: list[DialogRecord]) -> dict[bytes, DialogState]:
+        """By dialog id; none for a dialog that is not known there, or where Postgres cannot be asked."""
+        if self.failure is not None or not dialogs:
+            return {}
+        keys = [dialog.presentity_hash for dialog in dialogs], [dialog.dialog_id for dialog in dialogs]
+        try:
+            rows = await self._database.fetch(_STATES, *keys)
+        except StoreError as error:
+            self.failure = str(error)
+            return {}
+        return {
+            row["dialog_id"]: DialogState(row["remote_cseq"], row["local_cseq"], _STATUS[row["status"]])
+            for row in rows
+        }

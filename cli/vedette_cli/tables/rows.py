@@ -1,0 +1,77 @@
+"""What a listing of the hash tables shows, whichever store the rows come from."""
+
+from collections.abc import AsyncIterator
+from typing import NamedTuple, Protocol
+
+from vedette.records import DialogRecord
+
+
+class PresentityRow(NamedTuple):
+    """One presentity with something published, as `phtable_list` had it."""
+
+    bucket: int
+    presentity: str
+    event: str
+    version: int
+    """The presentity's, which rises with each change."""
+    publications: int
+    expires: float | None
+    """When the last of them ends, in epoch seconds; None where the table has none of their entries."""
+    etags: list[str]
+    """Of the publications whose entries are in the table."""
+
+
+class SubscriptionRow(NamedTuple):
+    """One dialog, as `subs_phtable_list` had it; None for what its store does not know."""
+
+    bucket: int
+    presentity: str
+    event: str
+    event_id: str
+    watcher: str
+    call_id: str
+    to_tag: str
+    from_tag: str
+    remote_cseq: int | None
+    local_cseq: int | None
+    expires: float
+    status: str | None
+    contact: str
+    flow: str
+    revision: int
+
+
+class DialogState(NamedTuple):
+    """What changes in a dialog without its entry in the cache."""
+
+    remote_cseq: int
+    local_cseq: int | None
+    status: str
+
+
+class DialogStates(Protocol):
+    """Where the CSeq and the status of dialogs are known."""
+
+    async def states(self, dialogs: list[DialogRecord]) -> dict[bytes, DialogState]:
+        """By dialog id; none for a dialog that is not known there."""
+
+
+class Progress(Protocol):
+    """Is told how far a listing has come."""
+
+    def __call__(self, bucket: int, buckets: int) -> None:
+        """So many of the buckets have been read."""
+
+
+class Source(Protocol):
+    """A store of the two tables."""
+
+    @property
+    def buckets(self) -> tuple[int, int]:
+        """How many buckets the tables of presentities and of subscriptions have."""
+
+    def presentities(self) -> AsyncIterator[PresentityRow]:
+        """Bucket by bucket."""
+
+    def subscriptions(self) -> AsyncIterator[SubscriptionRow]:
+        """Bucket by bucket."""
