@@ -95,6 +95,20 @@ CREATE INDEX active_watchers_expires ON active_watchers (expires) WHERE ended IS
 CREATE INDEX active_watchers_watcher ON active_watchers (watcher_username, watcher_domain, presentity_uri);
 CREATE INDEX active_watchers_ended ON active_watchers (ended) WHERE ended IS NOT NULL;
 
+-- One row for each presentity, watcher and event: what was decided about the watcher (RFC 3857 has the states).
+CREATE TABLE watchers (
+    presentity_hash  int4 NOT NULL,
+    presentity_uri   text COLLATE "C" NOT NULL,
+    watcher_username text NOT NULL,
+    watcher_domain   text NOT NULL,
+    event            text COLLATE "C" NOT NULL,
+    -- As in active_watchers.
+    status           int2 NOT NULL,
+    reason           text NOT NULL,
+    inserted_time    timestamptz NOT NULL,
+    PRIMARY KEY (presentity_hash, presentity_uri, event, watcher_username, watcher_domain)
+);
+
 -- The hot part of a dialog: what was sent and what is outstanding. Narrow, one index, HOT updates.
 CREATE TABLE delivery (
     presentity_hash      int4 NOT NULL,

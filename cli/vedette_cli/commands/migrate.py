@@ -3,20 +3,22 @@
 import asyncio
 import os
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated
 
 import asyncpg
 import typer
 
-from vedette.runtime.settings import StoreSettings, load_settings
+from vedette.runtime.settings import StoreSettings, TableSettings, load_settings, read_settings
 from vedette.store.migrations import MigrationError, apply, load
+from vedette.store.operator_tables import KINDS, NameTakenError, name_tables
 from vedette.store.secrets import HMAC_SECRET, create
 from vedette_cli.commands.sip_options import fail
 
 FOLDER = "migrations"
 CONNECT_PATIENCE = 30.0
+OWN_NAMES: Mapping[str, str] = {kind: kind for kind in KINDS}
 
 
 class MigrateError(Exception):
@@ -26,7 +28,7 @@ class MigrateError(Exception):
 def migrate(
     database_url: Annotated[str | None, typer.Option(help="Postgres; VEDETTE_DB_URL where absent.")] = None,
 ) -> None:
-    """Bring the database to the schema of this version."""
+    """Bring the database to the schema of this version, and make the views of the tables' other names."""
     url = database_url
     if url is None:
         try:
@@ -34,13 +36,24 @@ def migrate(
         except OSError as error:
             fail(f"VEDETTE_DB_PASSWORD_FILE: {error}")
     try:
-        asyncio.run(bring_to_schema(url, typer.echo))
+        asyncio.run(bring_to_schema(url, typer.echo, table_names()))
     except MigrateError as error:
         fail(str(error))
 
 
-async def bring_to_schema(url: str, say: Callable[[str], None]) -> None:
-    """Apply what is missing and make the cluster secret, saying each step. Raises MigrateError."""
+def table_names() -> dict[str, str]:
+    """The names of the tables in the parameters, by kind. Raises MigrateError where one is not allowed."""
+    found = read_settings(TableSettings)
+    if isinstance(found, list):
+        raise MigrateError("\n".join(found))
+    return found.table_names()
+
+
+async def bring_to_schema(url: str, say: Callable[[str], None], names: Mapping[str, str] = OWN_NAMES) -> None:
+    """Apply what is missing, make the cluster secret, give tables their `names` (by kind), saying each step.
+
+    Raises MigrateError.
+    """
     try:
         migrations = load(migrations_folder())
         connection = await _connect(url)
@@ -55,7 +68,9 @@ async def bring_to_schema(url: str, say: Callable[[str], None]) -> None:
             say(f"the schema is at {len(migrations):04d}, nothing to do")
         if await create(connection, HMAC_SECRET, lambda: secrets.token_bytes(32)):
             say("made the cluster secret")
-    except (MigrationError, asyncpg.PostgresError) as error:
+        async for step in name_tables(connection, names):
+            say(step)
+    except (MigrationError, NameTakenError, asyncpg.PostgresError) as error:
         raise MigrateError(str(error)) from None
     finally:
         await connection.close()

@@ -16,7 +16,7 @@ from vedette.rpc.discovery import Discovery
 from vedette.rpc.token import RpcToken
 from vedette.runtime.process import Identity
 from vedette.runtime.settings import StoreSettings
-from vedette_cli.commands.migrate import MigrateError, bring_to_schema, make_secret_files
+from vedette_cli.commands.migrate import MigrateError, bring_to_schema, make_secret_files, table_names
 from vedette_cli.supervisor import leftovers
 from vedette_cli.supervisor.control import ControlServer
 from vedette_cli.supervisor.embedded_postgres import EmbeddedPostgres, empty
@@ -153,7 +153,9 @@ class Supervisor:
     async def _migrate(self, database_url: str) -> None:
         self._say("bringing the database to the schema")
         try:
-            await bring_to_schema(self._with_password(database_url), lambda step: self._say(f"  {step}"))
+            await bring_to_schema(
+                self._with_password(database_url), lambda step: self._say(f"  {step}"), table_names()
+            )
         except MigrateError as error:
             raise SetupError(str(error)) from None
 

@@ -28,6 +28,7 @@ from vedette.runtime.start import (
     open_listener,
     read_token,
     rpc_address,
+    say_remarks,
     wait_for_schema,
     wait_until_ready,
 )
@@ -47,6 +48,7 @@ def main() -> None:
     configure(
         level=settings.log_level, style=settings.log_format, service=identity.service, instance=identity.instance
     )
+    say_remarks(settings)
     run_service(lambda stop: _serve(settings, identity, stop))
 
 

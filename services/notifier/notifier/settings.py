@@ -4,19 +4,27 @@ from typing import Annotated
 
 from pydantic import Field
 
-from vedette.runtime.settings import StoreSettings
+from vedette.runtime.parameters import About
+from vedette.runtime.settings import StoreSettings, Switch
 
 
 class NotifierSettings(StoreSettings):
     """What a notifier has besides the store."""
 
     edge_peers: str = Field("127.0.0.1:8072", description="Where the edges are: host:port, ... or @file.")
-    notify_patience: Annotated[int, Field(ge=1, le=600)] = Field(
-        40, description="Seconds until the outcome of a NOTIFY is no longer awaited; above Timer F of the edges."
+    notify_patience: Annotated[int, Field(ge=1, le=600), About("seconds")] = Field(
+        40, description="Time until the outcome of a NOTIFY is no longer awaited; above Timer F of the edges."
     )
-    remember_dialogs: Annotated[int, Field(ge=0, le=10_000_000)] = Field(
+    remember_dialogs: Annotated[int, Field(ge=0, le=10_000_000), About("dialogs")] = Field(
         20_000, description="Dialogs kept in memory between their NOTIFYs."
     )
-    remember_documents: Annotated[int, Field(ge=0, le=1_000_000)] = Field(
+    remember_documents: Annotated[int, Field(ge=0, le=1_000_000), About("documents")] = Field(
         5000, description="Composed documents kept in memory."
     )
+    mix_dialog_presence: Annotated[
+        Switch,
+        About(
+            without_effect="The event package dialog is not served yet, so there is no dialog state to mix in. A "
+            "phone that is in a call says so in its own PUBLISH (activities of RFC 4480)."
+        ),
+    ] = Field(0, description="1: a presentity whose dialog state shows a call is shown as on the phone.")

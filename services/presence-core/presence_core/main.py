@@ -29,6 +29,7 @@ from vedette.runtime.start import (
     open_listener,
     read_token,
     rpc_address,
+    say_remarks,
     wait_for_schema,
     wait_until_ready,
 )
@@ -56,6 +57,7 @@ def main() -> None:
         service=identity.service,
         instance=identity.instance,
     )
+    say_remarks(settings)
     serve = _serve_core if settings.role == "core" else _serve_api
     run_service(lambda stop: serve(settings, identity, stop))
 

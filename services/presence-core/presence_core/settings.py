@@ -5,10 +5,12 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Field, field_validator
 
 from presence_core.domain.policy import Policy
+from vedette.runtime.parameters import About
 from vedette.runtime.settings import Port, StoreSettings, Switch, whole_number
 
-Seconds = Annotated[int, Field(ge=0, le=2**31 - 1)]
-Count = Annotated[int, Field(ge=0, le=2**31 - 1)]
+Seconds = Annotated[int, Field(ge=0, le=2**31 - 1), About("seconds")]
+Publications = Annotated[int, Field(ge=0, le=2**31 - 1), About("publications")]
+Dialogs = Annotated[int, Field(ge=0, le=2**31 - 1), About("dialogs")]
 
 
 class CoreSettings(StoreSettings):
@@ -18,29 +20,36 @@ class CoreSettings(StoreSettings):
     domains: str = Field("", description="Domains served, separated by commas; empty: all. Others get 404.")
     min_expires: Seconds = Field(
         0,
-        description="Seconds; a shorter PUBLISH or SUBSCRIBE gets 423 with Min-Expires. 0: none is too short.",
+        description="A shorter PUBLISH or SUBSCRIBE gets 423 with Min-Expires. 0: none is too short.",
     )
-    max_expires: Annotated[int, Field(ge=1, le=2**31 - 1)] = Field(
-        3600, description="Seconds; a longer PUBLISH or SUBSCRIBE is granted this much."
+    max_expires: Annotated[int, Field(ge=1, le=2**31 - 1), About("seconds")] = Field(
+        3600, description="A longer PUBLISH or SUBSCRIBE is granted this much."
     )
-    max_expires_publish: Seconds = Field(0, description="Seconds; max_expires for PUBLISH alone. 0: max_expires.")
-    max_expires_subscribe: Seconds = Field(0, description="Seconds; max_expires for SUBSCRIBE alone. 0: max_expires.")
+    max_expires_publish: Seconds = Field(0, description="max_expires for PUBLISH alone. 0: max_expires.")
+    max_expires_subscribe: Seconds = Field(0, description="max_expires for SUBSCRIBE alone. 0: max_expires.")
     min_expires_action: Annotated[Literal[1, 2], BeforeValidator(whole_number)] = Field(
         1, description="What becomes of a lifetime below min_expires. 1: 423 with Min-Expires; 2: it is raised."
     )
-    cseq_offset: Annotated[int, Field(ge=0, le=1_000_000)] = Field(
+    cseq_offset: Annotated[int, Field(ge=0, le=1_000_000), About("requests")] = Field(
         0, description="By how much the CSeq of a SUBSCRIBE may be below the one that its dialog expects."
     )
     sip_uri_match: Switch = Field(
         0, description="1: user parts of presentities are compared without regard to case (domains always are)."
     )
-    max_publications: Count = Field(
+    enable_sphere_check: Annotated[
+        Switch,
+        About(
+            without_effect="No authorization rules are judged yet, so none can ask for the sphere of a presentity. "
+            "Watchers read the sphere in the document that they get."
+        ),
+    ] = Field(0, description="1: rules may ask for the sphere that a presentity has published.")
+    max_publications: Publications = Field(
         100, description="Publications that a presentity may have at once, for each event; more get 403. 0: no limit."
     )
-    max_watchers: Count = Field(
+    max_watchers: Dialogs = Field(
         50_000, description="Dialogs that a presentity may have at once, for each event; more get 403. 0: no limit."
     )
-    max_subscriptions: Count = Field(
+    max_subscriptions: Dialogs = Field(
         10_000, description="Dialogs that a watcher may have at once; more get 403. 0: no limit."
     )
     to_tag_pref: Annotated[str, Field(pattern=r"^[A-Za-z0-9\-!%*_+`'~]{0,32}$")] = Field(
@@ -49,11 +58,13 @@ class CoreSettings(StoreSettings):
     contact_user: Annotated[str, Field(pattern=r"^[A-Za-z0-9\-_.!~*'()&=+$]{1,64}$")] = Field(
         "presence", description="User part of our Contact, before the presentity's hash."
     )
-    db_batch: Annotated[int, Field(ge=1, le=1000)] = Field(256, description="Requests in one database call.")
-    db_calls: Annotated[int, Field(ge=1, le=16)] = Field(
+    db_batch: Annotated[int, Field(ge=1, le=1000), About("requests")] = Field(
+        256, description="Requests in one database call."
+    )
+    db_calls: Annotated[int, Field(ge=1, le=16), About("calls")] = Field(
         2, description="Database calls under way at once, for PUBLISH and for SUBSCRIBE each."
     )
-    queue_size: Annotated[int, Field(ge=1, le=1_000_000)] = Field(
+    queue_size: Annotated[int, Field(ge=1, le=1_000_000), About("requests")] = Field(
         8192, description="Requests that may wait for the database; more get 503."
     )
     api_host: str = Field("127.0.0.1", description="Address the admin REST listens on (role api).")

@@ -25,7 +25,7 @@ from vedette.rpc.server import HttpServer, rpc_app
 from vedette.runtime.logs import configure
 from vedette.runtime.process import Identity, StartError, Tasks, announce_ready, run_service, unless_stopped
 from vedette.runtime.settings import load_settings
-from vedette.runtime.start import open_listener, read_token, rpc_address
+from vedette.runtime.start import open_listener, read_token, rpc_address, say_remarks
 from vedette.sip.transaction.timers import Timers
 from vedette.transport.endpoint import Endpoint
 
@@ -45,6 +45,7 @@ def main() -> None:
     configure(
         level=settings.log_level, style=settings.log_format, service=identity.service, instance=identity.instance
     )
+    say_remarks(settings)
     run_service(lambda stop: _serve(settings, identity, stop))
 
 

@@ -5,9 +5,10 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
+from vedette.runtime.parameters import About
 from vedette.runtime.settings import ParameterError, Port, ServiceSettings
 
-Milliseconds = Annotated[int, Field(ge=1, le=60_000)]
+Milliseconds = Annotated[int, Field(ge=1, le=60_000), About("milliseconds")]
 
 
 class EdgeSettings(ServiceSettings):
@@ -30,20 +31,22 @@ class EdgeSettings(ServiceSettings):
         description="Header of a PUBLISH with the URI of its sender, as shared lines have it (Sender): the watcher "
         "with this Contact is not notified of the change. Empty: none.",
     )
-    t1: Milliseconds = Field(500, description="Milliseconds; round-trip estimate. Timers F and J are 64 times this.")
-    t2: Milliseconds = Field(4000, description="Milliseconds; longest interval between retransmissions.")
-    t4: Milliseconds = Field(5000, description="Milliseconds; how long a message may stay in the network.")
-    max_body_size: Annotated[int, Field(ge=1024, le=16 * 1024 * 1024)] = Field(
-        131072, description="Octets; a larger body gets 413."
+    t1: Milliseconds = Field(500, description="Round-trip estimate. Timers F and J are 64 times this.")
+    t2: Milliseconds = Field(4000, description="Longest interval between retransmissions.")
+    t4: Milliseconds = Field(5000, description="How long a message may stay in the network.")
+    max_body_size: Annotated[int, Field(ge=1024, le=16 * 1024 * 1024), About("octets")] = Field(
+        131072, description="A larger body gets 413."
     )
-    max_connections: Annotated[int, Field(ge=1, le=1_000_000)] = Field(10_000, description="TCP connections.")
-    max_ongoing: Annotated[int, Field(ge=1, le=1_000_000)] = Field(
+    max_connections: Annotated[int, Field(ge=1, le=1_000_000), About("connections")] = Field(
+        10_000, description="TCP connections that may be open."
+    )
+    max_ongoing: Annotated[int, Field(ge=1, le=1_000_000), About("requests")] = Field(
         10_000, description="Requests that wait for their answer; more get 503."
     )
-    max_notifies: Annotated[int, Field(ge=1, le=1_000_000)] = Field(
+    max_notifies: Annotated[int, Field(ge=1, le=1_000_000), About("requests")] = Field(
         50_000, description="NOTIFYs under way; more wait at the notifier."
     )
-    call_batch: Annotated[int, Field(ge=1, le=4096)] = Field(
+    call_batch: Annotated[int, Field(ge=1, le=4096), About("requests")] = Field(
         256, description="Requests in one call to presence-core."
     )
 

@@ -3,19 +3,21 @@
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, Any, Literal, NoReturn, TypeVar
+from typing import Annotated, Any, Literal, NoReturn, Self, TypeVar
 
-from pydantic import BeforeValidator, Field, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
 from pydantic_settings import (
     BaseSettings,
+    EnvSettingsSource,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
     TomlConfigSettingsSource,
 )
 
-PREFIX = "VEDETTE_"
+from vedette.runtime.parameters import PREFIX, About, about_field, allowed, environment_name, masked
+from vedette.store.operator_tables import KINDS, TABLES
 
-Port = Annotated[int, Field(ge=0, le=65535)]
+Port = Annotated[int, Field(ge=0, le=65535), About("port")]
 
 
 class ParameterError(ValueError):
@@ -26,10 +28,30 @@ class ParameterError(ValueError):
         self.name = name
 
 
-class ServiceSettings(BaseSettings):
-    """What every service has."""
+class Parameters(BaseSettings):
+    """Where parameters come from: the environment, then the file that VEDETTE_CONFIG names."""
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, extra="ignore", frozen=True)
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Environment first, then the file."""
+        del dotenv_settings, file_secret_settings
+        file = config_file()
+        if file is None:
+            return init_settings, env_settings
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, file)
+
+
+class ServiceSettings(Parameters):
+    """What every service has."""
 
     rpc_host: str = Field("127.0.0.1", description="Address the RPC server listens on.")
     rpc_port: Port = Field(0, description="Port of the RPC server; 0: any free one.")
@@ -47,25 +69,6 @@ class ServiceSettings(BaseSettings):
     )
     ready_fd: int = Field(-1, description="File descriptor that gets one line when the service is ready; -1: none.")
 
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Environment first, then the file that VEDETTE_CONFIG names."""
-        del dotenv_settings, file_secret_settings
-        file = os.environ.get(f"{PREFIX}CONFIG")
-        if not file:
-            return init_settings, env_settings
-        if not Path(file).is_file():
-            # pydantic-settings passes over a file that is missing; the operator believes that it is read
-            raise ValueError(f"{file!r} is not a file")
-        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, Path(file))
-
 
 def whole_number(value: object) -> object:
     """The number that a text of digits stands for: Literal takes no text, and the environment has nothing else."""
@@ -75,33 +78,84 @@ def whole_number(value: object) -> object:
 Switch = Annotated[Literal[0, 1], BeforeValidator(whole_number)]
 """0: no; 1: yes, as the original module has it."""
 
+TableName = Annotated[
+    str,
+    Field(pattern=r"^[a-z_][a-z0-9_]{0,62}$"),
+    About(allowed="a name of up to 63 lower-case letters, digits and underscores, the first one no digit"),
+]
 
-class StoreSettings(ServiceSettings):
+
+class TableSettings(Parameters):
+    """The names that operators' tools know our tables by; `vedette migrate` makes a view of each other name."""
+
+    presentity_table: TableName = Field("presentity", description="Name that tools find the publications by.")
+    active_watchers_table: TableName = Field(
+        "active_watchers", description="Name that tools find the subscription dialogs by."
+    )
+    watchers_table: TableName = Field("watchers", description="Name that tools find the authorization decisions by.")
+
+    def table_names(self) -> dict[str, str]:
+        """The name of each kind of table."""
+        return {kind: str(getattr(self, f"{kind}_table")) for kind in KINDS}
+
+    @model_validator(mode="after")
+    def _one_name_for_each(self) -> Self:
+        names = self.table_names()
+        own = {kind: name for kind, name in names.items() if name != kind}
+        for kind, name in own.items():
+            if name in TABLES:
+                raise ParameterError(f"{kind}_table", f"{name!r} is the name of another table of Vedette")
+            if list(own.values()).count(name) > 1:
+                raise ParameterError(f"{kind}_table", f"{name!r} is said of two tables")
+        return self
+
+
+def _url_of(*schemes: str) -> AfterValidator:
+    def check(value: str) -> str:
+        scheme, separator, rest = value.partition("://")
+        if not separator or scheme not in schemes or not rest:
+            raise ValueError(f"write a URL that begins with {' or '.join(f'{one}://' for one in schemes)}")
+        return value
+
+    return AfterValidator(check)
+
+
+PostgresUrl = Annotated[
+    str, _url_of("postgresql", "postgres"), About(allowed="postgresql://USER@HOST:PORT/DATABASE", secret=True)
+]
+RedisUrl = Annotated[
+    str, _url_of("redis", "rediss", "unix"), About(allowed="redis://HOST:PORT/NUMBER or unix://PATH", secret=True)
+]
+
+
+class StoreSettings(ServiceSettings, TableSettings):
     """What the services with a database have."""
 
-    db_url: str = Field(
+    db_url: PostgresUrl = Field(
         "postgresql://vedette@127.0.0.1/vedette",
         description="Postgres, as a URL; the password may be left out.",
     )
     db_password_file: Path | None = Field(None, description="File with the database password.")
-    db_connections: Annotated[int, Field(ge=1, le=64)] = Field(4, description="Connections to Postgres.")
-    redis_url: str = Field("redis://127.0.0.1:6379/0", description="Redis, as a URL.")
+    db_connections: Annotated[int, Field(ge=1, le=64), About("connections")] = Field(
+        4, description="Connections to Postgres that each process keeps."
+    )
+    redis_url: RedisUrl = Field("redis://127.0.0.1:6379/0", description="Redis, as a URL.")
     fallback2db: Annotated[Literal[1], BeforeValidator(whole_number)] = Field(
         1,
         description="A record that is not found in the cache is searched in Postgres, which has every record.",
     )
-    expires_offset: Annotated[int, Field(ge=0, le=3600)] = Field(
+    expires_offset: Annotated[int, Field(ge=0, le=3600), About("seconds")] = Field(
         0,
-        description="Seconds by which the lifetime told is shorter than the one kept: for refreshes that come late.",
+        description="By how much the lifetime told is shorter than the one kept: for refreshes that come late.",
     )
-    pres_htable_size: Annotated[int, Field(ge=1, le=16)] = Field(
+    pres_htable_size: Annotated[int, Field(ge=1, le=16), About("power of two")] = Field(
         9, description="The table of published state in Redis has 2 to this power buckets."
     )
-    subs_htable_size: Annotated[int, Field(ge=1, le=16)] = Field(
+    subs_htable_size: Annotated[int, Field(ge=1, le=16), About("power of two")] = Field(
         9, description="The table of dialogs in Redis has 2 to this power buckets."
     )
-    clean_period: Annotated[int, Field(ge=1, le=86400)] = Field(
-        100, description="Seconds between the sweeps that remove tombstones."
+    clean_period: Annotated[int, Field(ge=1, le=86400), About("seconds")] = Field(
+        100, description="Time between the sweeps that remove tombstones."
     )
 
     def database_url(self) -> str:
@@ -114,22 +168,48 @@ class StoreSettings(ServiceSettings):
         return f"{scheme}{separator}{user.partition(':')[0]}:{password}{at}{place}"
 
 
-Settings = TypeVar("Settings", bound=ServiceSettings)
+def config_file() -> Path | None:
+    """The file that VEDETTE_CONFIG names, None where it names none; ValueError where that is no file."""
+    file = os.environ.get(f"{PREFIX}CONFIG")
+    if not file:
+        return None
+    if not Path(file).is_file():
+        # pydantic-settings passes over a file that is missing; the operator believes that it is read
+        raise ValueError(f"{file!r} is not a file")
+    return Path(file)
+
+
+def given(kind: type[Parameters]) -> dict[str, Literal["environment", "file"]]:
+    """Where each parameter that is set comes from. Raises OSError or ValueError for a file that cannot be read."""
+    found: dict[str, Literal["environment", "file"]] = {}
+    file = config_file()
+    if file is not None:
+        found |= dict.fromkeys(TomlConfigSettingsSource(kind, file)(), "file")
+    found |= dict.fromkeys(EnvSettingsSource(kind)(), "environment")
+    return {name: source for name, source in found.items() if name in kind.model_fields}
+
+
+Settings = TypeVar("Settings", bound=Parameters)
+
+
+def read_settings(kind: type[Settings]) -> Settings | list[str]:
+    """The settings, or one line for each bad parameter."""
+    try:
+        return kind()
+    except ValidationError as error:
+        return [describe(kind, dict(item)) for item in error.errors()]
+    except (OSError, ValueError) as error:
+        return [f"{PREFIX}CONFIG: {error}"]
 
 
 def load_settings(kind: type[Settings]) -> Settings:
     """The settings of a service; ends the process with one line for each bad parameter (exit code 2)."""
-    try:
-        return kind()
-    except ValidationError as error:
-        lines = [describe(kind, dict(item)) for item in error.errors()]
-    except (OSError, ValueError) as error:
-        lines = [f"{PREFIX}CONFIG: {error}"]
-    return fail("\n".join(lines))
+    found = read_settings(kind)
+    return fail("\n".join(found)) if isinstance(found, list) else found
 
 
-def describe(kind: type[ServiceSettings], error: dict[str, Any]) -> str:
-    """One bad parameter as a person needs it: name, what was found, what is allowed."""
+def describe(kind: type[Parameters], error: dict[str, Any]) -> str:
+    """One bad parameter as a person needs it: name, what was found, what is allowed, what it means."""
     message = str(error["msg"]).removeprefix("Value error, ")
     cause = error.get("ctx", {}).get("error")
     if isinstance(cause, ParameterError):
@@ -139,8 +219,14 @@ def describe(kind: type[ServiceSettings], error: dict[str, Any]) -> str:
         name = str(error["loc"][0]) if error["loc"] else "settings"
         found = "" if error["type"] == "missing" or "secret" in name else f" Found: {error['input']!r}."
     field = kind.model_fields.get(name)
-    meaning = f" ({field.description})" if field is not None and field.description else ""
-    return f"{PREFIX}{name.upper()}: {message}.{found}{meaning}"
+    if field is None:
+        return f"{environment_name(name)}: {message}.{found}"
+    about = about_field(field)
+    if about.secret and found:
+        found = f" Found: {masked(str(error['input']))!r}."
+    unit = f" ({about.unit})" if about.unit else ""
+    meaning = f" {field.description}" if field.description else ""
+    return f"{environment_name(name)}: {message}.{found} Allowed: {allowed(field)}{unit}.{meaning}"
 
 
 def fail(message: str) -> NoReturn:

@@ -7,8 +7,11 @@ import socket
 from collections.abc import Callable
 from typing import TypeVar
 
+import structlog
+
 from vedette.rpc.server import listen
 from vedette.rpc.token import RpcToken
+from vedette.runtime.parameters import environment_name, remarks
 from vedette.runtime.process import Identity, StartError
 from vedette.runtime.settings import ServiceSettings, StoreSettings
 from vedette.store.database import Database, StoreError
@@ -19,6 +22,14 @@ PATIENCE = 30.0
 """Seconds that a service waits for Postgres and its schema."""
 
 Value = TypeVar("Value")
+
+log = structlog.get_logger()
+
+
+def say_remarks(settings: ServiceSettings) -> None:
+    """Log each parameter that was set although it has no effect, and what does its job."""
+    for name, reason in remarks(settings):
+        log.warning("parameter without effect", parameter=environment_name(name), reason=reason)
 
 
 def read_token(settings: ServiceSettings) -> RpcToken:

@@ -12,7 +12,7 @@ from vedette.runtime.settings import ServiceSettings, StoreSettings, describe, l
 SERVICES: tuple[type[ServiceSettings], ...] = (EdgeSettings, CoreSettings, NotifierSettings)
 
 FREE_TEXT = {
-    "rpc_host", "rpc_address", "rpc_token_file", "db_url", "db_password_file", "redis_url",
+    "rpc_host", "rpc_address", "rpc_token_file", "db_password_file",
     "core_peers", "notifier_peers", "edge_peers", "server_address", "api_host",
 }  # fmt: skip
 """Parameters that take any text; whether it is an address or a file shows where it is used."""
@@ -45,6 +45,19 @@ BAD: list[tuple[object, ...]] = [
     *whole_number(StoreSettings, "pres_htable_size", 1, 16),
     *whole_number(StoreSettings, "subs_htable_size", 1, 16),
     *whole_number(StoreSettings, "clean_period", 1, 86400),
+    (StoreSettings, "db_url", "mysql://u@db/v", "postgresql:// or postgres://"),
+    (StoreSettings, "db_url", "db.example", "postgresql:// or postgres://"),
+    (StoreSettings, "redis_url", "http://cache", "redis:// or rediss:// or unix://"),
+    (StoreSettings, "redis_url", "redis://", "redis:// or rediss:// or unix://"),
+    (StoreSettings, "presentity_table", "", "63 lower-case letters"),
+    (StoreSettings, "presentity_table", 'x"; DROP TABLE presentity; --', "63 lower-case letters"),
+    (StoreSettings, "presentity_table", "delivery", "another table of Vedette"),
+    (StoreSettings, "active_watchers_table", "a" * 64, "63 lower-case letters"),
+    (StoreSettings, "active_watchers_table", "presentity", "another table of Vedette"),
+    (StoreSettings, "watchers_table", "1st", "63 lower-case letters"),
+    (StoreSettings, "watchers_table", "öffentlich", "63 lower-case letters"),
+    (CoreSettings, "enable_sphere_check", "2", "0 or 1"),
+    (NotifierSettings, "mix_dialog_presence", "yes", "0 or 1"),
     (CoreSettings, "role", "both", "'core' or 'api'"),
     (CoreSettings, "domains", "a.example,,b.example", "list of domain names separated by commas"),
     (CoreSettings, "domains", ",", "list of domain names separated by commas"),
@@ -101,6 +114,12 @@ GOOD: list[tuple[type[ServiceSettings], str, str, object]] = [
     (StoreSettings, "rpc_address", "core:8070", "core:8070"),
     (StoreSettings, "rpc_token_file", "/run/token", Path("/run/token")),
     (StoreSettings, "db_url", "postgresql://p@db/v", "postgresql://p@db/v"),
+    (StoreSettings, "redis_url", "unix:///run/redis.sock", "unix:///run/redis.sock"),
+    (StoreSettings, "presentity_table", "kam_presentity", "kam_presentity"),
+    (StoreSettings, "active_watchers_table", "kam_watchers", "kam_watchers"),
+    (StoreSettings, "watchers_table", "_w", "_w"),
+    (CoreSettings, "enable_sphere_check", "1", 1),
+    (NotifierSettings, "mix_dialog_presence", "1", 1),
     (StoreSettings, "db_password_file", "/run/password", Path("/run/password")),
     (StoreSettings, "redis_url", "redis://cache:1/2", "redis://cache:1/2"),
     (StoreSettings, "log_level", "debug", "debug"),
@@ -292,7 +311,36 @@ def test_a_file_that_cannot_be_read_stops_the_start(
     assert line.startswith("VEDETTE_CONFIG: ")
 
 
+# names of tables
+
+
+def test_one_name_is_not_said_of_two_tables(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("VEDETTE_PRESENTITY_TABLE", "theirs")
+    monkeypatch.setenv("VEDETTE_WATCHERS_TABLE", "theirs")
+    (line,) = refused(StoreSettings, capsys)
+    assert line.startswith("VEDETTE_PRESENTITY_TABLE: 'theirs' is said of two tables.")
+
+
 # secrets
+
+
+@pytest.mark.parametrize(
+    ("url", "told"),
+    [
+        ("mysql://vedette:hunter2@db/v", "mysql://vedette:***@db/v"),
+        ("mysql://vedette@db/v?password=hunter2&x=1", "mysql://vedette@db/v?password=***&x=1"),
+        ("mysql://[hunter2", "***"),
+    ],
+)
+def test_sec_06_a_bad_url_is_told_without_its_password(
+    url: str, told: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("VEDETTE_DB_URL", url)
+    (line,) = refused(StoreSettings, capsys)
+    assert f"Found: {told!r}." in line
+    assert "hunter2" not in line
 
 
 def test_sec_06_a_bad_secret_is_not_printed() -> None:

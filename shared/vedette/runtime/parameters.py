@@ -1,0 +1,190 @@
+"""What a person is told of the parameters: type, unit, default, what is allowed, and what has no effect here."""
+
+import types
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal, Union, get_args, get_origin
+from urllib.parse import urlsplit, urlunsplit
+
+from annotated_types import Ge, Le
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+PREFIX = "VEDETTE_"
+
+ORIGINAL = (
+    "db_url", "presentity_table", "active_watchers_table", "watchers_table", "clean_period", "to_tag_pref",
+    "expires_offset", "max_expires", "server_address", "fallback2db", "subs_htable_size", "pres_htable_size",
+    "enable_sphere_check",
+)  # fmt: skip
+"""The thirteen parameters that the presence module of OpenSIPS began with."""
+LATER = (
+    "max_expires_publish", "max_expires_subscribe", "min_expires", "min_expires_action", "db_update_period",
+    "waiting_subs_daysno", "contact_user", "end_sub_on_timeout", "notify_offline_body", "mix_dialog_presence",
+    "sip_uri_match", "cseq_offset", "subs_respond_200",
+)  # fmt: skip
+"""Those that later versions, and Kamailio, have added."""
+
+Origin = Literal["original", "later", "vedette"]
+
+
+@dataclass(frozen=True, slots=True)
+class About:
+    """What the type of a parameter does not say; stands in its `Annotated`."""
+
+    unit: str = ""
+    """What a number counts: seconds, octets, dialogs."""
+    allowed: str = ""
+    """The values in words, where type and range say too little."""
+    secret: bool = False
+    """The value is a URL that may hold a password."""
+    without_effect: str = ""
+    """Why a value other than the default changes nothing, and what does the job instead."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """A parameter as the page and the commands show it; texts are for people."""
+
+    name: str
+    services: tuple[str, ...]
+    type: str
+    unit: str
+    default: str
+    allowed: str
+    meaning: str
+    secret: bool
+    without_effect: str
+
+    @property
+    def environment(self) -> str:
+        """`VEDETTE_MAX_EXPIRES`."""
+        return environment_name(self.name)
+
+    @property
+    def origin(self) -> Origin:
+        """Whose parameter it is."""
+        return "original" if self.name in ORIGINAL else "later" if self.name in LATER else "vedette"
+
+
+def environment_name(name: str) -> str:
+    """The name of a parameter in the environment."""
+    return PREFIX + name.upper()
+
+
+def parameters(kinds: Mapping[str, type[BaseModel]]) -> list[Parameter]:
+    """The parameters of the settings classes (by service): the module's in its order, then Vedette's as they stand.
+
+    A parameter that says the same in several services comes once and names them all.
+    """
+    found: dict[tuple[str, str, str], Parameter] = {}
+    for service, kind in kinds.items():
+        for name, field in kind.model_fields.items():
+            one = _parameter(service, name, field)
+            key = (name, one.default, one.meaning)
+            known = found.get(key)
+            found[key] = one if known is None else replace(known, services=(*known.services, service))
+    order = {name: place for place, name in enumerate((*ORIGINAL, *LATER))}
+    return sorted(found.values(), key=lambda one: order.get(one.name, len(order)))
+
+
+def _parameter(service: str, name: str, field: FieldInfo) -> Parameter:
+    about = about_field(field)
+    return Parameter(
+        name=name,
+        services=(service,),
+        type=_type(field.annotation),
+        unit=about.unit,
+        default=text_of(field.default),
+        allowed=allowed(field),
+        meaning=field.description or "",
+        secret=about.secret,
+        without_effect=about.without_effect,
+    )
+
+
+def about_field(field: FieldInfo) -> About:
+    """What the field says about itself; nothing where it does not."""
+    return next((item for item in field.metadata if isinstance(item, About)), About())
+
+
+def allowed(field: FieldInfo) -> str:
+    """The values that a field takes, in words."""
+    about = about_field(field)
+    if about.allowed:
+        return about.allowed
+    if get_origin(field.annotation) is Literal:
+        return _any_of(get_args(field.annotation))
+    if field.annotation is bool:
+        return "true or false"
+    if field.annotation is int:
+        return _range(field.metadata)
+    pattern = next((item.pattern for item in field.metadata if getattr(item, "pattern", None)), None)
+    if pattern is not None:
+        return f"text that matches {pattern}"
+    return "a path" if _type(field.annotation) == "file" else "text"
+
+
+def _any_of(values: tuple[object, ...]) -> str:
+    texts = [repr(value) if isinstance(value, str) else str(value) for value in values]
+    return texts[0] if len(texts) == 1 else f"{', '.join(texts[:-1])} or {texts[-1]}"
+
+
+def _range(metadata: Iterable[object]) -> str:
+    lowest = next((item.ge for item in metadata if isinstance(item, Ge)), None)
+    highest = next((item.le for item in metadata if isinstance(item, Le)), None)
+    match lowest, highest:
+        case None, None:
+            return "a whole number"
+        case _, None:
+            return f"a whole number from {lowest}"
+        case None, _:
+            return f"a whole number up to {highest}"
+    return f"a whole number from {lowest} to {highest}"
+
+
+def _type(annotation: Any) -> str:
+    if get_origin(annotation) in {types.UnionType, Union}:
+        annotation = next(one for one in get_args(annotation) if one is not type(None))
+    if get_origin(annotation) is Literal:
+        return "number" if all(isinstance(value, int) for value in get_args(annotation)) else "choice"
+    return {bool: "yes or no", int: "number", Path: "file"}.get(annotation, "text")
+
+
+def text_of(value: object) -> str:
+    """A value as it is written in the environment; nothing for None."""
+    if value is None:
+        return ""
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def masked(url: str) -> str:
+    """A URL without its passwords; `***` where it cannot be read."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return "***"
+    user, at, place = parts.netloc.rpartition("@")
+    name, colon, _ = user.partition(":")
+    query = "&".join(
+        f"{key}{equals}***" if "pass" in key.lower() else item
+        for item in parts.query.split("&")
+        for key, equals, _ in [item.partition("=")]
+    )
+    return urlunsplit(parts._replace(netloc=f"{name}{':***' if colon else ''}{at}{place}", query=query))
+
+
+def shown(field: FieldInfo, value: object) -> str:
+    """A value of the field as it may be shown to people."""
+    text = text_of(value)
+    return masked(text) if about_field(field).secret else text
+
+
+def remarks(settings: BaseModel) -> list[tuple[str, str]]:
+    """Name and reason of each parameter that was set although it has no effect."""
+    return [
+        (name, about_field(field).without_effect)
+        for name, field in type(settings).model_fields.items()
+        if about_field(field).without_effect and getattr(settings, name) != field.default
+    ]
