@@ -18,7 +18,8 @@ from rich.console import Console
 from rich.progress import Progress as ProgressBar
 from rich.table import Table
 
-from vedette.runtime.settings import PREFIX, StoreSettings, load_settings
+from vedette.runtime.parameters import PREFIX
+from vedette.runtime.settings import StoreSettings, load_settings
 from vedette.store.database import Database
 from vedette.store.hash_tables import HashTable
 from vedette.store.redis_link import RedisAwayError, RedisLink
