@@ -279,6 +279,25 @@ async def test_scale_refuses_what_makes_no_sense(own_set: RunningSet, counts: li
     assert {row["pid"] for row in (await own_set.status())["processes"]} == before
 
 
+async def test_a_scale_that_fails_leaves_no_slot_behind_and_the_next_one_works(own_set: RunningSet) -> None:
+    log = own_set.data / "log" / "core-2.log"
+    log.unlink(missing_ok=True)
+    log.mkdir()
+    code, _, err = await run("scale", "core=4", "--data", str(own_set.data))
+    assert code == 2
+    assert "core 2 did not start" in err
+    assert "3 of 4 run: core=3" in err
+    rows = await own_set.processes("core")
+    assert [row["index"] for row in rows] == [0, 1, 3]
+    assert all(row["pid"] for row in rows)
+    log.rmdir()
+    await own_set.scale("core=4")
+    assert [row["index"] for row in await own_set.processes("core")] == [0, 1, 2, 3]
+    await own_set.all_ready()
+    await own_set.scale("core=2")
+    await works(own_set)
+
+
 # starts that cannot be
 
 
@@ -292,13 +311,29 @@ async def refused(*arguments: str, data: Path, text: str, extra: dict[str, str] 
     assert not traces.processes()
 
 
+@contextlib.contextmanager
+def port_taken(kind: socket.SocketKind) -> Iterator[int]:
+    """A port that is taken for one kind and free for the other."""
+    other_kind = socket.SOCK_STREAM if kind == socket.SOCK_DGRAM else socket.SOCK_DGRAM
+    for _ in range(100):
+        with socket.socket(socket.AF_INET, kind) as taken, socket.socket(socket.AF_INET, other_kind) as other:
+            taken.bind(("127.0.0.1", 0))
+            port = int(taken.getsockname()[1])
+            try:
+                other.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            other.close()
+            if kind == socket.SOCK_STREAM:
+                taken.listen()
+            yield port
+            return
+    raise AssertionError("no port is free for both kinds")
+
+
 @pytest.mark.parametrize("kind", [socket.SOCK_DGRAM, socket.SOCK_STREAM], ids=["udp", "tcp"])
 async def test_a_taken_sip_port_is_said_in_one_line(kind: socket.SocketKind) -> None:
-    with open_folder("taken") as data, socket.socket(socket.AF_INET, kind) as taken:
-        taken.bind(("127.0.0.1", 0))
-        if kind == socket.SOCK_STREAM:
-            taken.listen()
-        port = taken.getsockname()[1]
+    with open_folder("taken") as data, port_taken(kind) as port:
         name = "UDP" if kind == socket.SOCK_DGRAM else "TCP"
         text = f"cannot listen on 127.0.0.1:{port} ({name}, for SIP): Address already in use. Choose another port"
         await refused("--sip-port", str(port), "--api-port", "0", data=data, text=text)
@@ -469,6 +504,27 @@ async def test_a_signal_while_it_starts_ends_everything(used_data: Path) -> None
     await asyncio.wait_for(process.communicate(), STOP_DEADLINE)
     assert process.returncode == 0
     assert not traces.processes()
+
+
+async def test_it_ends_before_docker_and_systemd_kill_it_though_nothing_in_it_does(used_data: Path) -> None:
+    traces = Traces(used_data)
+    running = await start(used_data, extra=traces.environment)
+    for row in (await running.status())["processes"]:
+        os.kill(row["pid"], signal.SIGSTOP)
+    ends = asyncio.get_running_loop().time() + STOP_DEADLINE
+    assert await running.stop() == 0
+    assert asyncio.get_running_loop().time() < ends
+    assert not traces.processes()
+
+
+async def test_a_data_folder_may_have_any_name() -> None:
+    with open_folder("a+b&c#d,e%41 f;g'h\"i=j") as data:
+        running = await start(data)
+        try:
+            await works(running)
+            assert (await running.processes("postgres"))[0]["ready"]
+        finally:
+            assert await running.stop() == 0
 
 
 async def test_state_survives_a_restart(used_data: Path) -> None:

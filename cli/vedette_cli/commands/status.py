@@ -1,5 +1,6 @@
 """`vedette status`: every process of the running set."""
 
+import collections
 import json
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,9 @@ from rich.table import Table
 
 from vedette_cli.commands.sip_options import JsonOption, fail
 from vedette_cli.commands.up import DataOption
-from vedette_cli.supervisor.control import NotRunningError, ask
+from vedette_cli.supervisor.control import NotRunningError, StillAtWorkError, ask
+
+STATUS_PATIENCE = 10.0
 
 
 def status(data: DataOption = Path(".vedette"), as_json: JsonOption = False) -> None:
@@ -27,9 +30,21 @@ def ask_set(data: Path, request: dict[str, Any]) -> dict[str, Any]:
         answer = ask(data, request)
     except NotRunningError as error:
         fail(str(error))
+    except StillAtWorkError as error:
+        fail(f"{error}; {_what_is_up(data)}")
     if "error" in answer:
         fail(str(answer["error"]), 2)
     return answer
+
+
+def _what_is_up(data: Path) -> str:
+    """Which processes are ready now, for a message."""
+    try:
+        processes = ask(data, {"command": "status"}, timeout=STATUS_PATIENCE)["processes"]
+    except (NotRunningError, StillAtWorkError, KeyError):
+        return "it does not say what is up either"
+    up = collections.Counter(process["service"] for process in processes if process["ready"])
+    return f"it is still at it. Ready now: {', '.join(f'{name} {count}' for name, count in up.items()) or 'nothing'}"
 
 
 def show(answer: dict[str, Any], *, as_json: bool) -> None:

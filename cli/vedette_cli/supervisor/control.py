@@ -1,6 +1,7 @@
 """How `vedette status` and `vedette scale` speak to a running set: one JSON line each way on a unix socket."""
 
 import asyncio
+import contextlib
 import json
 import socket
 from collections.abc import Awaitable, Callable
@@ -31,10 +32,11 @@ class ControlServer:
         try:
             request = json.loads(await reader.readline())
             answer = await self._handler(request)
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, OSError) as error:
             answer = {"error": str(error)}
         writer.write(json.dumps(answer).encode() + b"\n")
-        await writer.drain()
+        with contextlib.suppress(ConnectionError):  # whoever asked has not waited
+            await writer.drain()
         writer.close()
 
     async def stop(self) -> None:
@@ -48,15 +50,25 @@ class NotRunningError(Exception):
     """No set runs on these data."""
 
 
-def ask(data: Path, request: dict[str, Any]) -> dict[str, Any]:
-    """The answer of the set that runs on the data folder. Raises NotRunningError."""
+class StillAtWorkError(Exception):
+    """A set runs and has not answered in time; what was asked for goes on."""
+
+
+def ask(data: Path, request: dict[str, Any], *, timeout: float | None = None) -> dict[str, Any]:
+    """The answer of the set that runs on the data folder, within `timeout` seconds (None: TIMEOUT).
+
+    Raises NotRunningError or StillAtWorkError.
+    """
+    timeout = TIMEOUT if timeout is None else timeout
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
-        connection.settimeout(TIMEOUT)
+        connection.settimeout(timeout)
         try:
             connection.connect(str(Folders(data.absolute()).control))
             connection.sendall(json.dumps(request).encode() + b"\n")
             with connection.makefile("rb") as answer:
                 line = answer.readline()
+        except TimeoutError:
+            raise StillAtWorkError(f"the set on {data} has not answered within {timeout:g} s") from None
         except OSError:
             raise NotRunningError(
                 f"no set runs on {data}; start one with `vedette up`, or name another --data"

@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 from pathlib import Path
+from urllib.parse import quote
 
 import asyncpg
 
@@ -16,7 +17,6 @@ from vedette_cli.supervisor.unprivileged import RunAs, reachable, require_open_w
 
 MAJOR_VERSION = "18"
 START_PATIENCE = 30.0
-STOP_PATIENCE = 5.0
 OLD_SERVER_PATIENCE = 10.0
 DONE = "initialised-by-vedette"
 
@@ -51,7 +51,7 @@ class EmbeddedPostgres:
 
     def url(self) -> str:
         """Where it is; the password is in the secrets folder."""
-        return f"postgresql://vedette@/vedette?host={self._folders.sockets}"
+        return f"postgresql://vedette@/vedette?host={quote(str(self._folders.sockets))}"
 
     async def prepare(self) -> None:
         """Make the cluster where it is missing. Raises SetupError."""
@@ -205,10 +205,10 @@ class EmbeddedPostgres:
         except (OSError, asyncpg.PostgresError):
             return None
 
-    async def stop(self) -> None:
-        """Stop fast: roll back what is open, write a checkpoint."""
+    async def stop(self, patience: float = 5.0) -> None:
+        """Stop fast: roll back what is open, write a checkpoint; after `patience` seconds SIGKILL."""
         if self._process is not None:
-            await stop(self._process, number=signal.SIGINT, patience=STOP_PATIENCE)
+            await stop(self._process, number=signal.SIGINT, patience=patience)
 
 
 def _serves(pid: int, folder: Path) -> bool:

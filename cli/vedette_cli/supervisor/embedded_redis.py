@@ -3,6 +3,7 @@
 import asyncio
 import importlib.util
 from pathlib import Path
+from urllib.parse import quote
 
 import redis.asyncio
 from redis.exceptions import RedisError
@@ -12,7 +13,6 @@ from vedette_cli.supervisor.folders import Folders, SetupError
 from vedette_cli.supervisor.unprivileged import RunAs, reachable, require_open_way
 
 START_PATIENCE = 10.0
-STOP_PATIENCE = 2.0
 MEMORY = "512mb"
 
 
@@ -37,7 +37,7 @@ class EmbeddedRedis:
 
     def url(self) -> str:
         """Where it is."""
-        return f"unix://{self._socket}?db=0"
+        return f"unix://{quote(str(self._socket))}?db=0"
 
     async def prepare(self) -> None:
         """Find the program and make the folders. Raises SetupError."""
@@ -85,7 +85,7 @@ class EmbeddedRedis:
         finally:
             await client.aclose()
 
-    async def stop(self) -> None:
-        """Stop the server."""
+    async def stop(self, patience: float = 2.0) -> None:
+        """Stop the server; after `patience` seconds SIGKILL."""
         if self._process is not None:
-            await stop(self._process, patience=STOP_PATIENCE)
+            await stop(self._process, patience=patience)

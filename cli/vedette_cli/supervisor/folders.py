@@ -1,15 +1,22 @@
 """Where a set on one machine keeps its things."""
 
+import errno
 import fcntl
 import hashlib
 import os
+import re
+import stat
 import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 LONGEST_SOCKET_PATH = 107
 """Octets; `sun_path` of a unix socket."""
 _LONGEST_NAME = len("/.s.PGSQL.5432.lock")
+_PLAIN = re.compile(r"[A-Za-z0-9/._-]+")
+"""A path that needs no quotes in a list of folders, in a URL or in a DSN."""
+_MOST_CANDIDATES = 1000
 
 
 class SetupError(Exception):
@@ -54,12 +61,8 @@ class Folders:
 
     @property
     def sockets(self) -> Path:
-        """Unix sockets: below the data folder, or in /tmp where that path would be too long."""
-        near = self.data / "sockets"
-        if len(os.fsencode(near)) + _LONGEST_NAME <= LONGEST_SOCKET_PATH:
-            return near
-        name = hashlib.sha256(os.fsencode(self.data)).hexdigest()[:12]
-        return Path(tempfile.gettempdir()) / f"vedette-{os.getuid()}-{name}"
+        """Unix sockets of the servers."""
+        return self._socket_home / "sockets"
 
     @property
     def control(self) -> Path:
@@ -69,7 +72,53 @@ class Folders:
     @property
     def run_sockets(self) -> Path:
         """Where our own socket lies: not with those of the servers, whose folder may belong to another user."""
-        return self.sockets.with_name(self.sockets.name + "-own")
+        return self._socket_home / "sockets-own"
+
+    @property
+    def _socket_home(self) -> Path:
+        """The data folder, or one of ours in /tmp where the path of a socket would be too long or need quotes."""
+        near = self.data / "sockets"
+        if len(os.fsencode(near)) + _LONGEST_NAME <= LONGEST_SOCKET_PATH and _PLAIN.fullmatch(str(near)):
+            return self.data
+        candidates = list(_far_candidates(self.data))
+        ours = (path for path in candidates if _is_ours(path))
+        return next(ours, candidates[0])
+
+    def make_socket_home(self) -> None:
+        """Make it where it is in /tmp, where others may have put something of that name. Raises OSError."""
+        if self._socket_home == self.data:
+            return
+        for path in _far_candidates(self.data):
+            try:
+                path.mkdir(mode=_FAR_MODE)
+            except FileExistsError:
+                if not _is_ours(path):
+                    continue
+            else:
+                path.chmod(_FAR_MODE)  # whatever the umask
+            return
+        raise FileExistsError(errno.EEXIST, "no name for a folder of sockets is free")
+
+
+_FAR_MODE = 0o700 if os.getuid() != 0 else 0o711
+"""Root's servers run as another user, who has to pass."""
+
+
+def _far_candidates(data: Path) -> Iterator[Path]:
+    name = hashlib.sha256(os.fsencode(data)).hexdigest()[:12]
+    first = Path(tempfile.gettempdir()) / f"vedette-{os.getuid()}-{name}"
+    yield first
+    for number in range(1, _MOST_CANDIDATES):
+        yield first.with_name(f"{first.name}-{number}")
+
+
+def _is_ours(path: Path) -> bool:
+    """Whether it is a folder that only we can write to: no link, and made as we make it."""
+    try:
+        facts = path.lstat()
+    except OSError:
+        return False
+    return stat.S_ISDIR(facts.st_mode) and facts.st_uid == os.getuid() and stat.S_IMODE(facts.st_mode) == _FAR_MODE
 
 
 def open_data_folder(path: Path) -> tuple[Folders, int]:
@@ -79,13 +128,10 @@ def open_data_folder(path: Path) -> tuple[Folders, int]:
     """
     folders = Folders(path.absolute())
     try:
-        for folder, mode in (
-            (folders.data, 0o755),
-            (folders.run, 0o755),
-            (folders.logs, 0o755),
-            (folders.run_sockets, 0o700),
-        ):
-            folder.mkdir(mode=mode, parents=True, exist_ok=True)
+        for folder in (folders.data, folders.run, folders.logs):
+            folder.mkdir(mode=0o755, parents=True, exist_ok=True)
+        folders.make_socket_home()
+        folders.run_sockets.mkdir(mode=0o700, exist_ok=True)
         lock = os.open(folders.data / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise SetupError(

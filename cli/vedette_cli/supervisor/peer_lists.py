@@ -1,6 +1,7 @@
 """The files by which the services of one machine find each other."""
 
 from pathlib import Path
+from urllib.parse import quote
 
 
 class PeerLists:
@@ -9,6 +10,7 @@ class PeerLists:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._addresses: dict[str, dict[int, str]] = {}
+        self._unwritten: set[str] = set()
 
     def path(self, kind: str) -> Path:
         """The file of a kind."""
@@ -16,7 +18,7 @@ class PeerLists:
 
     def specification(self, kind: str) -> str:
         """The file as discovery takes it."""
-        return f"@{self.path(kind)}"
+        return f"@{quote(str(self.path(kind)))}"
 
     def clear(self) -> None:
         """Nobody is there."""
@@ -25,16 +27,23 @@ class PeerLists:
         self._addresses.clear()
 
     def put(self, kind: str, index: int, address: str) -> None:
-        """A process is ready."""
+        """A process is ready. Raises OSError where the file cannot be written; `write_again` makes up for it."""
         self._addresses.setdefault(kind, {})[index] = address
         self._write(kind)
 
     def remove(self, kind: str, index: int) -> None:
-        """A process is gone."""
+        """A process is gone. Raises OSError as `put` does."""
         if self._addresses.get(kind, {}).pop(index, None) is not None:
             self._write(kind)
 
+    def write_again(self) -> None:
+        """Write what could not be written. Raises OSError where it still cannot."""
+        for kind in sorted(self._unwritten):
+            self._write(kind)
+
     def _write(self, kind: str) -> None:
+        self._unwritten.add(kind)
         temporary = self.path(kind).with_suffix(".new")
         temporary.write_text("".join(f"{a}\n" for a in self._addresses[kind].values()), encoding="ascii")
         temporary.replace(self.path(kind))
+        self._unwritten.discard(kind)

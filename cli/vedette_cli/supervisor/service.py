@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from vedette_cli.supervisor.child import spawn, stop, tail
 from vedette_cli.supervisor.folders import SetupError
@@ -33,7 +34,7 @@ NOTIFIER = Kind("notifier", "notifier")
 
 
 class Service:
-    """One process; `ready` and `gone` tell the owner, who keeps the lists of peers."""
+    """One process; `changed` tells the owner, who keeps the lists of peers."""
 
     def __init__(
         self,
@@ -69,11 +70,15 @@ class Service:
 
     async def start(self) -> None:
         """Start the process and wait until it is ready. Raises SetupError where it ends before that."""
-        await self._launch()
+        try:
+            await self._launch()
+        except OSError as error:
+            raise SetupError(f"{self.name} did not start: {error}") from None
         self._task = asyncio.create_task(self._watch())
 
     async def _launch(self) -> None:
         reader, writer = os.pipe()
+        spoken = os.fdopen(reader, "rb", buffering=0)
         try:
             environment = {**self._environment, "VEDETTE_READY_FD": str(writer)}
             self._process = await spawn(
@@ -82,9 +87,12 @@ class Service:
                 environment=environment,
                 pass_fds=(writer,),
             )
+        except BaseException:
+            spoken.close()
+            raise
         finally:
             os.close(writer)
-        line = await _read_line(reader)
+        line = await _read_line(spoken)
         if line is None:
             await stop(self._process, patience=1)
             raise SetupError(f"{self.name} did not start:\n{tail(self._log)}")
@@ -92,7 +100,7 @@ class Service:
         self._changed(self)
 
     async def _watch(self) -> None:
-        """Start the process again whenever it dies, within a second."""
+        """Start the process again whenever it dies, within a second; whatever goes wrong with that, try on."""
         while self._process is not None:
             born = time.monotonic()
             await self._process.wait()
@@ -107,6 +115,8 @@ class Service:
                 await self._launch()
             except SetupError as error:
                 sys.stderr.write(f"{error}\n")
+            except Exception as error:  # noqa: BLE001 - nobody else would start the service again
+                sys.stderr.write(f"{self.name} did not start: {type(error).__name__}: {error}\n")
 
     async def stop(self, patience: float) -> None:
         """End the process for good."""
@@ -120,13 +130,11 @@ class Service:
         self._changed(self)
 
 
-async def _read_line(descriptor: int) -> str | None:
+async def _read_line(spoken: IO[bytes]) -> str | None:
     """The line that comes through a pipe; None where it closes first, or nothing comes in time."""
     loop = asyncio.get_running_loop()
     reader = asyncio.StreamReader()
-    transport, _ = await loop.connect_read_pipe(
-        lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(descriptor, "rb", buffering=0)
-    )
+    transport, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), spoken)
     try:
         async with asyncio.timeout(READY_PATIENCE):
             line = await reader.readline()

@@ -1,6 +1,8 @@
 """The set: servers, schema, services, in order; restarts; scaling; the end, in the other order."""
 
 import asyncio
+import contextlib
+import itertools
 import os
 import signal
 import sys
@@ -31,7 +33,10 @@ KINDS = {kind.name: kind for kind in (EDGE, CORE, API, NOTIFIER)}
 SCALABLE = ("core", "notifier", "edge")
 READY_PATIENCE = 30.0
 LARGEST_LOG = 10 * 1024 * 1024
-STOP_PATIENCE = {"edge": 3.5, "notifier": 2.0, "core": 2.0, "api": 1.0}
+STOP_PATIENCE = {"edge": 3.0, "notifier": 1.5, "core": 1.5, "api": 1.0}
+STOP_TOTAL = 8.0
+"""Seconds for everything; docker and systemd kill after 10. What the services leave is the servers'."""
+CATCH_UP_INTERVAL = 1.0
 
 Say = Callable[[str], None]
 
@@ -45,6 +50,7 @@ class Supervisor:
         self._services: dict[str, list[Service]] = {name: [] for name in KINDS}
         self._servers: list[EmbeddedPostgres | EmbeddedRedis] = []
         self._server_tasks: list[asyncio.Task[None]] = []
+        self._unremembered = False
         self._sip_port = options.sip_port
         self._api_port = options.api_port
         self._stopping = False
@@ -97,6 +103,7 @@ class Supervisor:
         self._token = RpcToken.from_file(folders.secrets / "rpc_token")
         self._peers = PeerLists(folders.run)
         self._peers.clear()
+        self._server_tasks.append(asyncio.create_task(self._catch_up()))
         for log in folders.logs.glob("*.log"):
             if log.stat().st_size > LARGEST_LOG:
                 log.replace(log.with_suffix(".log.1"))
@@ -137,7 +144,7 @@ class Supervisor:
         self._server_tasks.append(asyncio.create_task(self._watch_server(server)))
 
     async def _watch_server(self, server: EmbeddedPostgres | EmbeddedRedis) -> None:
-        """Start a server again when it dies."""
+        """Start a server again when it dies; whatever goes wrong with that, try on."""
         while server.process is not None:
             await server.process.wait()
             if self._stopping:
@@ -147,6 +154,9 @@ class Supervisor:
                 await server.start()
             except SetupError as error:
                 self._say(str(error))
+                await asyncio.sleep(1)
+            except Exception as error:  # noqa: BLE001 - nobody else would start the server again
+                self._say(f"{_server_name(server)} did not start: {type(error).__name__}: {error}")
                 await asyncio.sleep(1)
             self._remember()
 
@@ -192,11 +202,28 @@ class Supervisor:
         return environment
 
     async def _grow(self, kind: Kind, count: int) -> None:
-        """Start processes of a kind until there are `count`, all at once."""
+        """Start processes of a kind until there are `count`, all at once.
+
+        Raises SetupError where some do not start; they are forgotten, the others stay.
+        """
         services = self._services[kind.name]
-        new = [self._make(kind, index) for index in range(len(services), count)]
+        taken = {service.index for service in services}
+        free = (index for index in itertools.count() if index not in taken)
+        new = [self._make(kind, index) for index in itertools.islice(free, max(0, count - len(services)))]
         services.extend(new)
-        await asyncio.gather(*(service.start() for service in new))
+        services.sort(key=lambda service: service.index)
+        problems = await asyncio.gather(*(self._try_to_start(service) for service in new))
+        if any(problems):
+            raise SetupError("\n".join(problem for problem in problems if problem))
+
+    async def _try_to_start(self, service: Service) -> str:
+        """What went wrong; "" where it is ready."""
+        try:
+            await service.start()
+        except SetupError as error:
+            self._services[service.kind.name].remove(service)
+            return str(error)
+        return ""
 
     def _make(self, kind: Kind, index: int) -> Service:
         environment = self._environment | {"VEDETTE_ROLE": "api" if kind is API else "core"}
@@ -212,13 +239,25 @@ class Supervisor:
 
     def _changed(self, service: Service) -> None:
         address = service.facts.get("address")
-        if address is None:
-            self._peers.remove(service.kind.name, service.index)
-            if not self._stopping and service in self._services[service.kind.name]:
-                self._say(f"{service.name} ended; starting it again")
-        else:
-            self._peers.put(service.kind.name, service.index, address)
+        if address is None and not self._stopping and service in self._services[service.kind.name]:
+            self._say(f"{service.name} ended; starting it again")
+        try:
+            if address is None:
+                self._peers.remove(service.kind.name, service.index)
+            else:
+                self._peers.put(service.kind.name, service.index, address)
+        except OSError as error:
+            self._say(f"cannot write the list of peers, which is tried again: {error}")
         self._remember()
+
+    async def _catch_up(self) -> None:
+        """Write what could not be written, each second: a full disk is no reason to leave a service unknown."""
+        while True:
+            await asyncio.sleep(CATCH_UP_INTERVAL)
+            with contextlib.suppress(OSError):
+                self._peers.write_again()
+            if self._unremembered:
+                self._remember()
 
     async def _wait_until_ready(self) -> None:
         """Return when /readyz says so. Raises SetupError where it does not in time."""
@@ -249,7 +288,14 @@ class Supervisor:
         processes = [server.process for server in self._servers]
         pids = [process.pid for process in processes if process is not None and process.returncode is None]
         pids += [service.pid for service in self._all() if service.pid is not None]
-        leftovers.remember(self._leftovers_file, pids)
+        try:
+            leftovers.remember(self._leftovers_file, pids)
+        except OSError as error:
+            if not self._unremembered:
+                self._say(f"cannot write the list of processes, which is tried again: {error}")
+            self._unremembered = True
+        else:
+            self._unremembered = False
 
     def _all(self) -> Iterable[Service]:
         return [service for services in self._services.values() for service in services]
@@ -279,10 +325,13 @@ class Supervisor:
         async with self._scaling:
             for name in SCALABLE:
                 if name in counts:
+                    if self._stopping:
+                        raise ValueError("the set is stopping")
                     try:
                         await self._grow(KINDS[name], counts[name])
                     except SetupError as error:
-                        raise ValueError(str(error)) from None
+                        running = len(self._services[name])
+                        raise ValueError(f"{error}\n{running} of {counts[name]} run: {name}={running}") from None
                     await self._shrink(KINDS[name], counts[name])
         return await self._status()
 
@@ -372,14 +421,15 @@ class Supervisor:
     # end
 
     async def _stop(self) -> None:
-        """End everything in order: edges, then those behind them, then the servers."""
+        """End everything in order: edges, then those behind them, then the servers; within STOP_TOTAL."""
         self._stopping = True
+        ends = asyncio.get_running_loop().time() + STOP_TOTAL
         for names in (("edge",), ("notifier", "core", "api")):
             await asyncio.gather(
                 *(service.stop(STOP_PATIENCE[name]) for name in names for service in self._services[name])
             )
-        for server in reversed(self._servers):
-            await server.stop()
+        left = ends - asyncio.get_running_loop().time()
+        await asyncio.gather(*(server.stop(left) for server in self._servers))
         for task in self._server_tasks:
             task.cancel()
         await asyncio.gather(*self._server_tasks, return_exceptions=True)

@@ -3,6 +3,7 @@
 import asyncio
 import socket
 from pathlib import Path
+from urllib.parse import unquote
 
 LOOKUP_TIMEOUT = 2.0
 
@@ -11,7 +12,8 @@ class Discovery:
     """The addresses behind a specification.
 
     The specification is a comma-separated list of `host:port` (each host resolved to all its addresses, so that one
-    DNS name stands for all replicas) and `@/path` (a file with one `host:port` in each line, read anew each time).
+    DNS name stands for all replicas) and `@/path` (a file with one `host:port` in each line, read anew each time; a
+    comma, a per cent sign or white space in the path is written as in a URL).
     While a name cannot be looked up it stands for what it stood for before: replicas that work outlive a name server.
     """
 
@@ -24,7 +26,7 @@ class Discovery:
         found: set[str] = set()
         for part in self._parts:
             if part.startswith("@"):
-                found |= _read(Path(part[1:]))
+                found |= _read(Path(unquote(part[1:])))
             else:
                 resolved = await _resolve(part)
                 if resolved is not None:
