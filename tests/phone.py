@@ -145,6 +145,8 @@ class Phone:
         self.user = user
         self.aor = f"sip:{user}@example.com"
         self.local: tuple[str, int] = ("", 0)
+        self.advertised: tuple[str, int] | None = None
+        """Where others reach us, if that is not where we are."""
         self.answer: Answer = lambda _: 200
         self.requests: asyncio.Queue[Message] = asyncio.Queue()
         self.received: list[Message] = []
@@ -245,7 +247,8 @@ class Phone:
     def contact(self) -> str:
         """Where we are."""
         suffix = "" if self.transport == "udp" else f";transport={self.transport}"
-        return f"<sip:{self.user}@{self.local[0]}:{self.local[1]}{suffix}>"
+        host, port = self.advertised or self.local
+        return f"<sip:{self.user}@{host}:{port}{suffix}>"
 
     def via(self, branch: str | None = None) -> str:
         """A Via of ours with a new branch."""

@@ -3,12 +3,13 @@
 A publication has a name that is used once, and its states have rising numbers, each used once. So a document tells
 which states it shows, and a state that is older, lost, refused or invented can be told from one that is right.
 Every check gives what is wrong, one line each: `violations` must never happen, `disturbances` only where a process
-died.
+died, `late_copies` only where the network keeps datagrams back or a process died.
 """
 
 import math
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+import time
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 State = Mapping[str, int]
@@ -47,19 +48,28 @@ class SubscribeSent:
     presentity: str
     dialog: str
     expires: int
+    watcher: str = ""
 
 
 @dataclass(frozen=True)
 class SubscribeAnswered:
-    """Its final response came."""
+    """Its final response came; `tag` is the server's tag in a 2xx."""
 
     dialog: str
     status: int
+    tag: str = ""
 
 
 @dataclass(frozen=True)
 class DialogLeft:
     """The watcher has given the dialog up without a word: its connection broke before there was an answer."""
+
+    dialog: str
+
+
+@dataclass(frozen=True)
+class DialogMoved:
+    """The watcher has a new connection and subscribes over it: what is outstanding on the old one is superseded."""
 
     dialog: str
 
@@ -74,6 +84,8 @@ class NotifyReceived:
     subscription: str
     """`active`, `pending` or `terminated`."""
     state: State | None
+    tag: str = ""
+    """The server's."""
 
 
 @dataclass(frozen=True)
@@ -100,6 +112,7 @@ Event = (
     | SubscribeSent
     | SubscribeAnswered
     | DialogLeft
+    | DialogMoved
     | NotifyReceived
     | NotifyAnswered
     | ResponseReceived
@@ -107,14 +120,20 @@ Event = (
 
 
 class History:
-    """The events of all clients in one order: what stands later happened later."""
+    """The events of all clients in one order, each with its time: what stands later happened later."""
 
-    def __init__(self, events: Iterable[Event] = ()) -> None:
-        self.events: list[Event] = list(events)
+    def __init__(self, events: Iterable[Event] = (), *, clock: Callable[[], float] = time.monotonic) -> None:
+        self.events: list[Event] = []
+        self.times: list[float] = []
+        """Seconds on the clock, one for each event."""
+        self._clock = clock
+        for event in events:
+            self.record(event)
 
     def record(self, event: Event) -> None:
         """Add what just happened."""
         self.events.append(event)
+        self.times.append(self._clock())
 
     @property
     def responses(self) -> list[ResponseReceived]:
@@ -208,10 +227,16 @@ class Change:
         return GONE if self.sent.removes else self.sent.number
 
 
-def violations(history: History, stored: Mapping[str, State]) -> list[str]:
-    """Everything that must never happen; `stored` is what the database has of each presentity at the end."""
+def violations(history: History, stored: Mapping[str, State], dialogs: Sequence[str] | None = None) -> list[str]:
+    """Everything that must never happen.
+
+    `stored` is what the database has of each presentity at the end, `dialogs` the Call-IDs of the dialogs that it
+    has, as often as it has them; None where nobody has looked.
+    """
     return [
         *lost_changes(history, stored),
+        *dialogs_made_twice(history),
+        *([] if dialogs is None else wrong_dialogs(history, dialogs)),
         *states_from_nowhere(history, stored),
         *steps_back(history),
         *stale_starts(history),
@@ -223,7 +248,7 @@ def violations(history: History, stored: Mapping[str, State]) -> list[str]:
 
 def disturbances(history: History) -> list[str]:
     """What a watcher may see where a process died, and only there."""
-    return [*given_up_notifies(history), *late_copies(history), *repeated_ends(history)]
+    return [*two_outstanding(history), *repeated_ends(history)]
 
 
 def lost_changes(history: History, stored: Mapping[str, State]) -> Iterator[str]:
@@ -350,17 +375,22 @@ def words_after_the_end(history: History) -> Iterator[str]:
             yield f"dialog {event.dialog}: CSeq {event.cseq} is {event.subscription} after the end"
 
 
-def given_up_notifies(history: History) -> Iterator[str]:
+def two_outstanding(history: History) -> Iterator[str]:
     """NOTIFYs that were not answered yet when the next one of their dialog came: two were outstanding (invariant 3).
 
-    The one before was given up with whoever had sent it, or the watcher had subscribed over another flow.
+    Only what a process had in hand that died is given up so; a watcher that subscribes over another connection asks
+    for it.
     """
     waiting: dict[str, int] = {}
+    answered: set[tuple[str, int]] = set()
     for event in history.taken():
-        if isinstance(event, NotifyAnswered):
+        if isinstance(event, DialogMoved):
+            waiting.pop(event.dialog, None)
+        elif isinstance(event, NotifyAnswered):
+            answered.add((event.dialog, event.cseq))
             if waiting.get(event.dialog) == event.cseq:
                 del waiting[event.dialog]
-        elif isinstance(event, NotifyReceived):
+        elif isinstance(event, NotifyReceived) and (event.dialog, event.cseq) not in answered:
             older = waiting.get(event.dialog)
             if older is not None and older != event.cseq:
                 yield f"dialog {event.dialog}: CSeq {event.cseq} came while {older} was not answered"
@@ -382,6 +412,45 @@ def repeated_ends(history: History) -> Iterator[str]:
     for event in history.notifies:
         if event.subscription == "terminated" and ends.setdefault(event.dialog, event.cseq) != event.cseq:
             yield f"dialog {event.dialog}: CSeq {event.cseq} tells the end again, which was {ends[event.dialog]}"
+
+
+def dialogs_made_twice(history: History) -> Iterator[str]:
+    """SUBSCRIBEs whose copies made another dialog: the server speaks of it with two tags (invariant 2)."""
+    tags: dict[str, str] = {}
+    for event in history.events:
+        if not isinstance(event, SubscribeAnswered | NotifyReceived) or not event.tag:
+            continue
+        first = tags.setdefault(event.dialog, event.tag)
+        if event.tag != first:
+            tags[event.dialog] = event.tag
+            yield f"dialog {event.dialog} was made twice, with the tags {first} and {event.tag}"
+
+
+def wrong_dialogs(history: History, dialogs: Sequence[str]) -> Iterator[str]:
+    """Dialogs that are stored twice, that were acknowledged and are not stored, or whose end was and that are."""
+    there = Counter(dialogs)
+    for dialog, count in there.items():
+        if count > 1:
+            yield f"dialog {dialog} is stored {count} times"
+    for dialog in history.open_dialogs().keys() - there.keys():
+        yield f"dialog {dialog} was acknowledged and is not stored"
+    for dialog in sorted(_ended_dialogs(history) & there.keys()):
+        yield f"dialog {dialog} has ended, as its watcher was told, and is stored"
+
+
+def _ended_dialogs(history: History) -> set[str]:
+    """The dialogs whose end a watcher was told of, by the answer to its SUBSCRIBE or by a NOTIFY."""
+    asked: dict[str, SubscribeSent] = {}
+    ended: set[str] = set()
+    for event in history.events:
+        match event:
+            case SubscribeSent():
+                asked[event.dialog] = event
+            case SubscribeAnswered(status=200) if not asked[event.dialog].expires:
+                ended.add(event.dialog)
+            case SubscribeAnswered(status=481) | NotifyReceived(subscription="terminated"):
+                ended.add(event.dialog)
+    return ended
 
 
 def not_converged(history: History, stored: Mapping[str, State]) -> Iterator[str]:

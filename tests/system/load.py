@@ -11,12 +11,13 @@ import re
 from collections.abc import AsyncIterator, Callable
 from typing import Any, Literal
 
-from tests.phone import Dialog, Message, Phone, learn, pidf, token
+from tests.phone import Dialog, Message, Phone, learn, parameter, pidf, token
 from tests.running_set import RunningSet
 from tests.system.history import (
     ChangeAnswered,
     ChangeSent,
     DialogLeft,
+    DialogMoved,
     History,
     NotifyAnswered,
     NotifyReceived,
@@ -25,7 +26,9 @@ from tests.system.history import (
     SubscribeAnswered,
     SubscribeSent,
     not_converged,
+    violations,
 )
+from tests.system.relay import Relay
 from tests.wait import until, until_true
 
 PRESENTITIES = 4
@@ -58,12 +61,16 @@ class LostConnectionError(Exception):
 class Line:
     """A client's way to the server: one phone, or one after the other where connections break."""
 
-    def __init__(self, running: RunningSet, transport: str, user: str, history: History) -> None:
+    def __init__(
+        self, running: RunningSet, transport: str, user: str, history: History, relay: Relay | None = None
+    ) -> None:
+        """Over UDP through the relay, where there is one."""
         self.history = history
         self.user = user
         self.transport = transport
         self._waiting_since: float | None = None
         self._running = running
+        self._relay = relay if transport == "udp" else None
         self.phone = Phone(running.sip, transport, user)
 
     def waits_for(self) -> float:
@@ -74,7 +81,7 @@ class Line:
         """Open a socket, for UDP the only one; NOTIFYs are answered by `answer`."""
         await self.phone.close()
         while True:
-            self.phone = Phone(self._running.sip, self.transport, self.user)
+            self.phone = await self._new_phone()
             self.phone.answer = answer
             try:
                 await self.phone.open()
@@ -82,6 +89,14 @@ class Line:
                 await asyncio.sleep(RECONNECT_PAUSE)
             else:
                 return
+
+    async def _new_phone(self) -> Phone:
+        if self._relay is None:
+            return Phone(self._running.sip, self.transport, self.user)
+        leg = await self._relay.leg(self.user)
+        phone = Phone(leg.phone_side, self.transport, self.user)
+        phone.advertised = leg.server_side
+        return phone
 
     async def ask(self, data: bytes) -> Message:
         """The final response. Raises LostConnectionError."""
@@ -135,13 +150,13 @@ async def wait_as_asked(response: Message) -> None:
 class Publisher:
     """One device of a presentity; has at most one publication at a time."""
 
-    def __init__(self, running: RunningSet, transport: str, user: str, history: History) -> None:
-        self.line = Line(running, transport, user, history)
-        self.aor = f"sip:{user}@example.com"
+    def __init__(self, line: Line) -> None:
+        self.line = line
+        self.aor = f"sip:{line.user}@example.com"
         self.acknowledged = 0
         self.stopping = False
-        self._history = history
-        self._random = random.Random(user)
+        self._history = line.history
+        self._random = random.Random(line.user)
         self._call_id = token()
         self._cseq = 0
         self._publications = 0
@@ -206,14 +221,14 @@ class Watcher:
     anew.
     """
 
-    def __init__(self, running: RunningSet, transport: str, presentity: str, history: History, habit: Habit) -> None:
-        self.line = Line(running, transport, token("w"), history)
+    def __init__(self, line: Line, presentity: str, habit: Habit) -> None:
+        self.line = line
         self.presentity = presentity
         self.told = 0
         self.stopping = False
         self._habit = habit
-        self._history = history
-        self._random = random.Random(presentity + transport)
+        self._history = line.history
+        self._random = random.Random(presentity + line.transport)
         self._dialog: Dialog | None = None
         self._ended: dict[str, asyncio.Event] = {}
         self._highest: dict[str, int] = {}
@@ -243,13 +258,14 @@ class Watcher:
         """Connect again and tell the server where we are now: the flow of a dialog is that of its last SUBSCRIBE."""
         await self.line.open(self._notified)
         if self._dialog is not None:
+            self._history.record(DialogMoved(self._dialog.call_id))
             with contextlib.suppress(LostConnectionError):
                 await self._subscribe(self._dialog)
 
     async def _subscribe(self, dialog: Dialog, expires: int = 600) -> Message:
         call_id = dialog.call_id
         self._ended.setdefault(call_id, asyncio.Event())
-        self._history.record(SubscribeSent(self.presentity, call_id, expires))
+        self._history.record(SubscribeSent(self.presentity, call_id, expires, self.line.user))
         try:
             response = await self.line.ask(self.line.phone.subscribe(dialog, expires=expires))
         except LostConnectionError:
@@ -258,7 +274,8 @@ class Watcher:
                 self._history.record(DialogLeft(call_id))
                 self._dialog = None
             raise
-        self._history.record(SubscribeAnswered(call_id, response.status))
+        tag = (response.to_tag or "") if response.status == 200 else ""
+        self._history.record(SubscribeAnswered(call_id, response.status, tag))
         if response.status == 200:
             learn(dialog, response)
             self._dialog = dialog if expires else None
@@ -284,7 +301,10 @@ class Watcher:
         call_id, cseq = request["call-id"], int(request["cseq"].split()[0])
         if request.method != "NOTIFY" or call_id not in self._ended:
             return 481
-        self._history.record(NotifyReceived(call_id, cseq, request.branch, request.state, read_state(request.body)))
+        tag = parameter(request["from"], "tag") or ""
+        self._history.record(
+            NotifyReceived(call_id, cseq, request.branch, request.state, read_state(request.body), tag)
+        )
         if cseq < self._highest.get(call_id, 0):
             return 500
         self._highest[call_id] = cseq
@@ -304,20 +324,24 @@ class Watcher:
 class Load:
     """Publishers and watchers at work; `history` is what they know."""
 
-    def __init__(self, running: RunningSet) -> None:
+    def __init__(self, running: RunningSet, relay: Relay | None = None) -> None:
         self.history = History()
         self._running = running
+        self._relay = relay
         self._tasks: list[asyncio.Task[None]] = []
         self.publishers: list[Publisher] = []
         self.watchers: list[Watcher] = []
         for number in range(PRESENTITIES):
-            publisher = Publisher(running, ("udp", "tcp")[number % 2], token("p"), self.history)
+            publisher = Publisher(self._line(("udp", "tcp")[number % 2], token("p")))
             self.publishers.append(publisher)
             self.watchers += [
-                Watcher(running, "udp", publisher.aor, self.history, "quiet"),
-                Watcher(running, "tcp", publisher.aor, self.history, "steady"),
-                Watcher(running, ("tcp", "udp")[number % 2], publisher.aor, self.history, "restless"),
+                Watcher(self._line("udp", token("w")), publisher.aor, "quiet"),
+                Watcher(self._line("tcp", token("w")), publisher.aor, "steady"),
+                Watcher(self._line(("tcp", "udp")[number % 2], token("w")), publisher.aor, "restless"),
             ]
+
+    def _line(self, transport: str, user: str) -> Line:
+        return Line(self._running, transport, user, self.history, self._relay)
 
     @property
     def clients(self) -> list[Publisher | Watcher]:
@@ -390,6 +414,24 @@ class Load:
             found[publisher.aor] = read_state(bodies) or {}
         return found
 
+    async def stored_dialogs(self) -> list[str]:
+        """The Call-IDs of the dialogs that Postgres has of each presentity, those that are ending aside."""
+        found: list[str] = []
+        for publisher in self.publishers:
+            query = {"presentity": publisher.aor}
+            while True:
+                page = await self._running.get("/api/v1/subscriptions", **query)
+                found += [item["call_id"] for item in page["items"] if item["status"] != "terminated"]
+                if page["next"] is None:
+                    break
+                query["cursor"] = page["next"]
+        return found
+
+    async def violations(self) -> list[str]:
+        """Let the load come to its end: every promise to its clients that was not kept."""
+        stored = await self.converges()
+        return violations(self.history, stored, await self.stored_dialogs())
+
     def _raise_failures(self) -> None:
         for task in self._tasks:
             if task.done() and not task.cancelled() and (error := task.exception()) is not None:
@@ -405,9 +447,9 @@ class Load:
 
 
 @contextlib.asynccontextmanager
-async def loaded(running: RunningSet) -> AsyncIterator[Load]:
-    """A load at work on a set."""
-    load = Load(running)
+async def loaded(running: RunningSet, relay: Relay | None = None) -> AsyncIterator[Load]:
+    """A load at work on a set; where there is a relay, whoever speaks UDP does so through it."""
+    load = Load(running, relay)
     try:
         await load.start()
         yield load
