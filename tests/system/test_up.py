@@ -383,6 +383,7 @@ async def test_a_folder_that_the_servers_cannot_pass_is_said_in_one_line() -> No
         (["--host", "localhost"], "--host: 'localhost' is not an IP address"),
         (["--host", "0.0.0.0"], "say --auth none to let everybody in"),
         (["--host", "0.0.0.0", "--auth", "none"], "needs --advertise HOST:PORT"),
+        (["--advertise", "sip.example.com"], "--advertise: 'sip.example.com' is no host:port"),
         (["--host", "192.0.2.77", "--auth", "none"], "cannot listen on 192.0.2.77:0"),
         (["--fresh", "--database-url", "postgresql://x@127.0.0.1:1/x"], "--fresh empties the embedded database only"),
     ],

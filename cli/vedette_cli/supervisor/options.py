@@ -5,6 +5,7 @@ import socket
 from dataclasses import dataclass
 from pathlib import Path
 
+from vedette.runtime.addresses import check_host_port
 from vedette_cli.supervisor.folders import SetupError
 
 MOST_PROCESSES = 64
@@ -45,6 +46,11 @@ def check_addresses(options: UpOptions) -> tuple[int, int]:
         )
     if address.is_unspecified and options.advertise is None:
         raise SetupError(f"--host {options.host} needs --advertise HOST:PORT, the address that clients reach it by")
+    if options.advertise is not None:
+        try:
+            check_host_port(options.advertise)
+        except ValueError as error:
+            raise SetupError(f"--advertise: {error}") from None
     port = options.sip_port
     for kind, name in ((socket.SOCK_STREAM, "TCP"), (socket.SOCK_DGRAM, "UDP")):
         port = _try(options.host, port, kind, f"{name}, for SIP", "--sip-port")

@@ -4,6 +4,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from vedette.runtime.addresses import PeerList
 from vedette.runtime.parameters import About
 from vedette.runtime.settings import StoreSettings, Switch
 
@@ -11,7 +12,7 @@ from vedette.runtime.settings import StoreSettings, Switch
 class NotifierSettings(StoreSettings):
     """What a notifier has besides the store."""
 
-    edge_peers: str = Field("127.0.0.1:8072", description="Where the edges are: host:port, ... or @file.")
+    edge_peers: PeerList = Field("127.0.0.1:8072", description="Where the edges are: host:port, ... or @file.")
     notify_patience: Annotated[int, Field(ge=1, le=600), About("seconds")] = Field(
         40, description="Time until the outcome of a NOTIFY is no longer awaited; above Timer F of the edges."
     )

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Field, field_validator
 
 from presence_core.domain.policy import Policy
+from vedette.runtime.addresses import PeerListOrNone
 from vedette.runtime.parameters import About
 from vedette.runtime.settings import Port, StoreSettings, Switch, whole_number
 
@@ -69,7 +70,7 @@ class CoreSettings(StoreSettings):
     )
     api_host: str = Field("127.0.0.1", description="Address the admin REST listens on (role api).")
     api_port: Port = Field(8080, description="Port of the admin REST (role api).")
-    core_peers: str = Field("", description="Where the api finds presence-core: host:port, ... or @file.")
+    core_peers: PeerListOrNone = Field("", description="Where the api finds presence-core: host:port, ... or @file.")
 
     @field_validator("domains")
     @classmethod

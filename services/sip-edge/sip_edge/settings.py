@@ -5,6 +5,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
+from vedette.runtime.addresses import HostPortOrNone, PeerList, PeerListOrNone
 from vedette.runtime.parameters import About
 from vedette.runtime.settings import ParameterError, Port, ServiceSettings
 
@@ -17,15 +18,19 @@ class EdgeSettings(ServiceSettings):
     sip_host: str = Field("127.0.0.1", description="IP address that SIP is listened on, UDP and TCP.")
     sip_port: Port = Field(5060, description="Port that SIP is listened on, UDP and TCP; 0: any free one.")
     reuse_port: bool = Field(False, description="Share the SIP port with other edge processes of the same set.")
-    server_address: str = Field(
+    server_address: HostPortOrNone = Field(
         "", description="host:port that clients reach the edge by, for Contact and Via; empty: as it listens."
     )
     auth: Literal["", "none"] = Field(
         "", description="none: everybody may publish and subscribe. Has to be said where SIP is not on loopback."
     )
-    core_peers: str = Field("127.0.0.1:8070", description="Where presence-core is: host:port, ... or @file.")
-    notifier_peers: str = Field("127.0.0.1:8071", description="Where the notifiers are: host:port, ... or @file.")
-    edge_peers: str = Field("", description="Where the other edges are that share the port: host:port, ... or @file.")
+    core_peers: PeerList = Field("127.0.0.1:8070", description="Where presence-core is: host:port, ... or @file.")
+    notifier_peers: PeerList = Field(
+        "127.0.0.1:8071", description="Where the notifiers are: host:port, ... or @file."
+    )
+    edge_peers: PeerListOrNone = Field(
+        "", description="Where the other edges are that share the port: host:port, ... or @file."
+    )
     sender_header: Annotated[str, Field(pattern=r"^[A-Za-z0-9\-.!%*_+`'~]{0,64}$")] = Field(
         "",
         description="Header of a PUBLISH with the URI of its sender, as shared lines have it (Sender): the watcher "

@@ -4,8 +4,9 @@ import os
 import sys
 from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn, Self, TypeVar
+from urllib.parse import quote, urlsplit
 
-from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
+from pydantic import BeforeValidator, Field, ValidationError, model_validator
 from pydantic_settings import (
     BaseSettings,
     EnvSettingsSource,
@@ -14,6 +15,7 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from vedette.runtime.addresses import HostPortOrNone, PostgresUrl, RedisUrl
 from vedette.runtime.parameters import PREFIX, About, about_field, allowed, environment_name, masked
 from vedette.store.operator_tables import KINDS, TABLES
 
@@ -55,7 +57,7 @@ class ServiceSettings(Parameters):
 
     rpc_host: str = Field("127.0.0.1", description="Address the RPC server listens on.")
     rpc_port: Port = Field(0, description="Port of the RPC server; 0: any free one.")
-    rpc_address: str = Field(
+    rpc_address: HostPortOrNone = Field(
         "",
         description="host:port that other services reach it by; empty: as it listens, "
         "or on all addresses the one of the host's name.",
@@ -110,24 +112,6 @@ class TableSettings(Parameters):
         return self
 
 
-def _url_of(*schemes: str) -> AfterValidator:
-    def check(value: str) -> str:
-        scheme, separator, rest = value.partition("://")
-        if not separator or scheme not in schemes or not rest:
-            raise ValueError(f"write a URL that begins with {' or '.join(f'{one}://' for one in schemes)}")
-        return value
-
-    return AfterValidator(check)
-
-
-PostgresUrl = Annotated[
-    str, _url_of("postgresql", "postgres"), About(allowed="postgresql://USER@HOST:PORT/DATABASE", secret=True)
-]
-RedisUrl = Annotated[
-    str, _url_of("redis", "rediss", "unix"), About(allowed="redis://HOST:PORT/NUMBER or unix://PATH", secret=True)
-]
-
-
 class StoreSettings(ServiceSettings, TableSettings):
     """What the services with a database have."""
 
@@ -158,6 +142,12 @@ class StoreSettings(ServiceSettings, TableSettings):
         100, description="Time between the sweeps that remove tombstones."
     )
 
+    @model_validator(mode="after")
+    def _somebody_has_the_password(self) -> Self:
+        if self.db_password_file is not None and not urlsplit(self.db_url).netloc.rpartition("@")[0]:
+            raise ParameterError("db_url", "names no user, whose password VEDETTE_DB_PASSWORD_FILE would be")
+        return self
+
     def database_url(self) -> str:
         """`db_url` with the password from `db_password_file`; OSError where that cannot be read."""
         if self.db_password_file is None:
@@ -165,7 +155,7 @@ class StoreSettings(ServiceSettings, TableSettings):
         password = self.db_password_file.read_text(encoding="ascii").strip()
         scheme, separator, rest = self.db_url.partition("://")
         user, at, place = rest.partition("@")
-        return f"{scheme}{separator}{user.partition(':')[0]}:{password}{at}{place}"
+        return f"{scheme}{separator}{user.partition(':')[0]}:{quote(password, safe='')}{at}{place}"
 
 
 def config_file() -> Path | None:

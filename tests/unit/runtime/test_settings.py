@@ -1,6 +1,7 @@
 """Parameters: every one is read from the environment, and a bad value is told by name with what is allowed."""
 
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 import pytest
 
@@ -11,10 +12,7 @@ from vedette.runtime.settings import ServiceSettings, StoreSettings, describe, l
 
 SERVICES: tuple[type[ServiceSettings], ...] = (EdgeSettings, CoreSettings, NotifierSettings)
 
-FREE_TEXT = {
-    "rpc_host", "rpc_address", "rpc_token_file", "db_password_file",
-    "core_peers", "notifier_peers", "edge_peers", "server_address", "api_host",
-}  # fmt: skip
+FREE_TEXT = {"rpc_host", "rpc_token_file", "db_password_file", "api_host"}
 """Parameters that take any text; whether it is an address or a file shows where it is used."""
 
 AT_LEAST, AT_MOST = "greater than or equal to {}", "less than or equal to {}"
@@ -28,6 +26,24 @@ def whole_number(kind: type[ServiceSettings], name: str, lowest: int, highest: i
         (kind, name, "soon", "valid integer"),
         (kind, name, "1.5", "valid integer"),
         (kind, name, "", "valid integer"),
+    ]
+
+
+def address(kind: type[ServiceSettings], name: str) -> list[tuple[object, ...]]:
+    """Bad values of a host:port."""
+    return [
+        (kind, name, "sip.example.com", "is no host:port"),
+        (kind, name, ":5060", "is no host:port"),
+        (kind, name, "sip.example.com:", "no port from 1 to 65535"),
+        (kind, name, "sip.example.com:0", "no port from 1 to 65535"),
+        (kind, name, "sip.example.com:65536", "no port from 1 to 65535"),
+        (kind, name, "sip:sip.example.com:5060", "no name of a host"),
+        (kind, name, "2001:db8::1:5060", "no name of a host"),
+        (kind, name, "[192.0.2.1]:5060", "no name of a host"),
+        (kind, name, "192.0.2.300:5060", "no name of a host"),
+        (kind, name, "-a.example:5060", "no name of a host"),
+        (kind, name, "0.0.0.0:5060", "stands for all addresses"),
+        (kind, name, "[::]:5060", "stands for all addresses"),
     ]
 
 
@@ -47,7 +63,23 @@ BAD: list[tuple[object, ...]] = [
     *whole_number(StoreSettings, "clean_period", 1, 86400),
     (StoreSettings, "db_url", "mysql://u@db/v", "postgresql:// or postgres://"),
     (StoreSettings, "db_url", "db.example", "postgresql:// or postgres://"),
+    (StoreSettings, "db_url", "postgresql://u@db:54321x/v", "'54321x' is none from 1 to 65535"),
+    (StoreSettings, "db_url", "postgresql://u@db:1,[::1]:0/v", "'0' is none from 1 to 65535"),
     (StoreSettings, "redis_url", "http://cache", "redis:// or rediss:// or unix://"),
+    (StoreSettings, "redis_url", "redis://cache:70000/0", "'70000' is none from 1 to 65535"),
+    *address(StoreSettings, "rpc_address"),
+    *address(EdgeSettings, "server_address"),
+    *address(EdgeSettings, "core_peers"),
+    *address(EdgeSettings, "notifier_peers"),
+    *address(EdgeSettings, "edge_peers"),
+    (EdgeSettings, "core_peers", "", "names nobody"),
+    (EdgeSettings, "notifier_peers", "", "names nobody"),
+    (EdgeSettings, "edge_peers", "@run/peers", "whole path of the file"),
+    (EdgeSettings, "core_peers", "core:8070,", "'' is no host:port"),
+    (EdgeSettings, "core_peers", "core:8070 core:8071", "no name of a host"),
+    *address(CoreSettings, "core_peers"),
+    *address(NotifierSettings, "edge_peers"),
+    (NotifierSettings, "edge_peers", "", "names nobody"),
     (StoreSettings, "redis_url", "redis://", "redis:// or rediss:// or unix://"),
     (StoreSettings, "presentity_table", "", "63 lower-case letters"),
     (StoreSettings, "presentity_table", 'x"; DROP TABLE presentity; --', "63 lower-case letters"),
@@ -309,6 +341,61 @@ def test_a_file_that_cannot_be_read_stops_the_start(
     monkeypatch.setenv("VEDETTE_CONFIG", str(file))
     (line,) = refused(CoreSettings, capsys)
     assert line.startswith("VEDETTE_CONFIG: ")
+
+
+# where things are
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["", "sip.example:5060", "presence_core.:1", "192.0.2.1:65535", "[2001:db8::1]:5060", "a-b:5060", "127.1x:5060"],
+)
+def test_parameter_server_address_takes_names_and_addresses(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VEDETTE_SERVER_ADDRESS", value)
+    assert load_settings(EdgeSettings).server_address == value
+
+
+@pytest.mark.parametrize("value", ["core:8070", "core:8070, [::1]:8070", "@/run/a b", "@/run/core.peers,core:8070"])
+def test_peers_are_addresses_and_files(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VEDETTE_CORE_PEERS", value)
+    assert load_settings(EdgeSettings).core_peers == value
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("db_url", "postgresql://p@one:1,[::1]:2,three/v"),
+        ("db_url", "postgresql://p@/v?host=/run/postgresql"),
+        ("redis_url", "unix:///run/redis?db=0"),
+        ("redis_url", "rediss://:secret@[::1]:6379/0"),
+    ],
+)
+def test_parameter_db_url_and_parameter_redis_url_take_what_the_drivers_take(
+    name: str, value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(f"VEDETTE_{name.upper()}", value)
+    assert getattr(load_settings(StoreSettings), name) == value
+
+
+@pytest.mark.parametrize("password", ["plain", "p@ss:w/o?r#d%41 +"])
+def test_parameter_db_password_file_takes_any_password(
+    password: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "password"
+    file.write_text(password + "\n")
+    monkeypatch.setenv("VEDETTE_DB_URL", "postgresql://owner:old@db:5432/v?application_name=a@b")
+    monkeypatch.setenv("VEDETTE_DB_PASSWORD_FILE", str(file))
+    url = urlsplit(load_settings(StoreSettings).database_url())
+    assert (url.username, unquote(url.password or ""), url.hostname, url.port) == ("owner", password, "db", 5432)
+
+
+def test_parameter_db_password_file_needs_a_user(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("VEDETTE_DB_URL", "postgresql://db/v")
+    monkeypatch.setenv("VEDETTE_DB_PASSWORD_FILE", "/run/password")
+    (line,) = refused(StoreSettings, capsys)
+    assert line.startswith("VEDETTE_DB_URL: names no user")
 
 
 # names of tables
