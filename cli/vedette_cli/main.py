@@ -2,6 +2,7 @@
 
 import typer
 
+from vedette_cli.commands.config import config_app
 from vedette_cli.commands.hash_list import hash_app
 from vedette_cli.commands.migrate import migrate, secret_files
 from vedette_cli.commands.publish import publish
@@ -21,6 +22,7 @@ for command in (up, scale, status, publish, watch, migrate):
     app.command()(command)
 app.command("secret-files")(secret_files)
 app.add_typer(hash_app, name="hash")
+app.add_typer(config_app, name="config")
 
 
 def main() -> None:

@@ -7,6 +7,8 @@ from typing import Annotated, Literal
 import typer
 
 from vedette_cli.commands.sip_options import fail
+from vedette_cli.configuration.check import unknown
+from vedette_cli.configuration.services import NoServiceError, settings_classes
 from vedette_cli.supervisor.folders import SetupError
 from vedette_cli.supervisor.options import MOST_PROCESSES, UpOptions
 from vedette_cli.supervisor.supervisor import Supervisor
@@ -50,6 +52,8 @@ def up(
         advertise=advertise,
     )
     try:
+        for line in unknown({name for kind in settings_classes().values() for name in kind.model_fields}):
+            typer.echo(f"note: {line}")
         asyncio.run(Supervisor(options, typer.echo).run())
-    except SetupError as error:
+    except (NoServiceError, SetupError) as error:
         fail(str(error))

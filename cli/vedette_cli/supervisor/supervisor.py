@@ -16,6 +16,7 @@ from vedette.rpc.client import NotDoneError, OutcomeUnknownError, Peer, Peers
 from vedette.rpc.contract import Hello
 from vedette.rpc.discovery import Discovery
 from vedette.rpc.token import RpcToken
+from vedette.runtime.parameters import PREFIX
 from vedette.runtime.process import Identity
 from vedette.runtime.settings import StoreSettings
 from vedette_cli.commands.migrate import MigrateError, bring_to_schema, make_secret_files, table_names
@@ -178,7 +179,7 @@ class Supervisor:
     def _service_environment(self, database_url: str, redis_url: str) -> dict[str, str]:
         options = self._options
         environment = {name: value for name, value in os.environ.items() if name != "VEDETTE_READY_FD"}
-        environment |= {
+        own = {
             "PYTHONUNBUFFERED": "1",
             "VEDETTE_RPC_HOST": "127.0.0.1",
             "VEDETTE_RPC_PORT": "0",
@@ -196,10 +197,11 @@ class Supervisor:
             "VEDETTE_API_PORT": str(self._api_port),
         }
         if options.database_url is None:
-            environment["VEDETTE_DB_PASSWORD_FILE"] = str(self._folders.secrets / "database_password")
+            own["VEDETTE_DB_PASSWORD_FILE"] = str(self._folders.secrets / "database_password")
         if options.advertise is not None:
-            environment["VEDETTE_SERVER_ADDRESS"] = options.advertise
-        return environment
+            own["VEDETTE_SERVER_ADDRESS"] = options.advertise
+        self._commanded = set(own)
+        return environment | own
 
     async def _grow(self, kind: Kind, count: int) -> None:
         """Start processes of a kind until there are `count`, all at once.
@@ -306,6 +308,8 @@ class Supervisor:
                 return await self._status()
             case "stores":
                 return self._store_parameters()
+            case "parameters":
+                return self._parameters()
             case "scale":
                 return await self._scale({str(name): int(count) for name, count in request["counts"].items()})
         raise ValueError(f"unknown command {request['command']!r}")
@@ -315,6 +319,11 @@ class Supervisor:
         settings = StoreSettings()
         names = ("pres_htable_size", "subs_htable_size", "fallback2db")
         return {**{name: getattr(settings, name) for name in names}, **self._store_urls}
+
+    def _parameters(self) -> dict[str, Any]:
+        """The parameters that the services are given, and the names of those that this command says itself."""
+        given = {name: value for name, value in self._environment.items() if name.upper().startswith(PREFIX)}
+        return {"environment": given, "commanded": sorted(self._commanded & given.keys())}
 
     async def _scale(self, counts: dict[str, int]) -> dict[str, Any]:
         for name, count in counts.items():

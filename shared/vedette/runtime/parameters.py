@@ -26,6 +26,28 @@ LATER = (
 )  # fmt: skip
 """Those that later versions, and Kamailio, have added."""
 
+_PLACES = {name: number for number, name in enumerate((*ORIGINAL, *LATER))}
+
+REPLACED = {
+    "subs_db_mode": "fallback2db says whether Postgres or Redis has the dialogs.",
+    "publ_cache": "Published state is always in Postgres and cached in Redis; pres_htable_size shapes the cache.",
+    "timeout_rm_subs": "Its name here is end_sub_on_timeout.",
+    "local_log_level": "log_level says it for a whole service.",
+    "db_table_lock_type": "A presentity is locked by its own row, never a table.",
+    "query_lock": "A presentity is locked by its own row, always.",
+    "send_fast_notify": "A NOTIFY leaves as soon as the change is committed, always.",
+    "notifier_processes": "Run more notifiers (`vedette scale notifier=N`).",
+    "notifier_poll_rate": "Notifiers are woken, and poll each second.",
+    "waitn_time": "Changes are merged while a NOTIFY is outstanding, and never held back.",
+    "fetch_rows": "Rows are read in batches of bounded size.",
+    "force_delete": "A publication that ended is gone from every answer at once.",
+    "startup_mode": "A start leaves the tables as they are.",
+    "cluster_id": "Replicas on one database need no cluster of their own.",
+    "cluster_federation_mode": "Replicas on one database need no cluster of their own.",
+    "cluster_sharing_tags": "Any replica does any work; none owns a dialog.",
+}
+"""Other parameters of those modules, which we do not have, and what does their job."""
+
 Origin = Literal["original", "later", "vedette"]
 
 
@@ -85,8 +107,12 @@ def parameters(kinds: Mapping[str, type[BaseModel]]) -> list[Parameter]:
             key = (name, one.default, one.meaning)
             known = found.get(key)
             found[key] = one if known is None else replace(known, services=(*known.services, service))
-    order = {name: place for place, name in enumerate((*ORIGINAL, *LATER))}
-    return sorted(found.values(), key=lambda one: order.get(one.name, len(order)))
+    return sorted(found.values(), key=lambda one: place(one.name))
+
+
+def place(name: str) -> int:
+    """Where a parameter stands in lists: the module's first, in its order, then all others."""
+    return _PLACES.get(name, len(_PLACES))
 
 
 def _parameter(service: str, name: str, field: FieldInfo) -> Parameter:

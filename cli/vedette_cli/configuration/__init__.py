@@ -1,0 +1,1 @@
+"""The parameters of all services, as a person asks for them."""

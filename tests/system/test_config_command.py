@@ -1,0 +1,118 @@
+"""`vedette config show` and `vedette config check`, as an operator runs them."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import pytest
+
+from tests.running_set import RunningSet, run, started
+
+
+def listed(out: str) -> dict[str, dict[str, Any]]:
+    return {row["parameter"]: row for row in map(json.loads, out.splitlines())}
+
+
+async def test_show_tells_the_parameters_of_the_running_set() -> None:
+    async with started("--cores", "1", extra={"VEDETTE_MAX_EXPIRES": "900"}) as running:
+        code, out, err = await run(
+            *("config", "show", "--json", "--data", str(running.data)), extra={"VEDETTE_MAX_EXPIRES": "60"}
+        )
+        assert (code, err) == (0, "")
+        rows = listed(out)
+        assert (rows["max_expires"]["value"], rows["max_expires"]["source"]) == ("900", "environment")
+        assert (rows["sip_port"]["value"], rows["sip_port"]["source"]) == (str(running.sip[1]), "command line")
+        assert (rows["clean_period"]["value"], rows["clean_period"]["source"]) == ("100", "default")
+        password = (running.data / "secrets" / "database_password").read_text().strip()
+        assert password not in out
+
+
+async def test_show_tells_what_services_started_here_would_have(tmp_path: Path) -> None:
+    file = tmp_path / "vedette.toml"
+    file.write_text("min_expires = 60\n")
+    code, out, _ = await run(
+        *("config", "show", "--data", str(tmp_path / "none")),
+        extra={"VEDETTE_CONFIG": str(file), "VEDETTE_DB_URL": "postgresql://v:hunter2@db/v"},
+    )
+    assert code == 0
+    lines = {line.split()[0]: line.split() for line in out.splitlines() if line}
+    assert lines["min_expires"] == ["min_expires", "60", "file", "presence-core"]
+    assert lines["db_url"][1:3] == ["postgresql://v:***@db/v", "environment"]
+    assert lines["log_level"] == ["log_level", "info", "default", "all"]
+    assert "hunter2" not in out
+
+
+@pytest.mark.parametrize(
+    ("extra", "code", "told"),
+    [
+        ({}, 0, []),
+        ({"VEDETTE_MAX_EXPIRES": "60"}, 0, []),
+        ({"VEDETTE_MAX_EXPIRE": "60"}, 1, ["VEDETTE_MAX_EXPIRE is no parameter. Is it VEDETTE_MAX_EXPIRES?"]),
+        ({"VEDETTE_T1": "0"}, 2, ["VEDETTE_T1: Input should be greater than or equal to 1. Found: '0'."]),
+        ({"VEDETTE_CONFIG": "/none"}, 2, ["VEDETTE_CONFIG: '/none' is not a file"]),
+        (
+            {"VEDETTE_T1": "0", "VEDETTE_XYZ": "1"},
+            2,
+            ["VEDETTE_T1: Input should be greater", "VEDETTE_XYZ is no parameter."],
+        ),
+    ],
+    ids=str,
+)
+async def test_check_starts_nothing_and_says_what_is_wrong(extra: dict[str, str], code: int, told: list[str]) -> None:
+    ended, out, err = await run("config", "check", extra=extra)
+    assert ended == code
+    lines = err.splitlines()
+    assert len(lines) == len(told)
+    assert all(line.startswith(beginning) for line, beginning in zip(lines, told, strict=True)), lines
+    assert out.endswith("parameters, all allowed\n") == (code == 0)
+
+
+async def test_parameters_without_effect_are_said_once_at_the_start() -> None:
+    extra = {"VEDETTE_ENABLE_SPHERE_CHECK": "1", "VEDETTE_MIX_DIALOG_PRESENCE": "1"}
+    async with started("--cores", "1", extra=extra) as running:
+        assert remarks(running, "core") == ["VEDETTE_ENABLE_SPHERE_CHECK"]
+        assert remarks(running, "notifier") == ["VEDETTE_MIX_DIALOG_PRESENCE"]
+        assert remarks(running, "edge") == []
+
+
+def remarks(running: RunningSet, service: str) -> list[str]:
+    text = (running.data / "log" / f"{service}-0.log").read_text()
+    lines = [json.loads(line) for line in text.splitlines() if line.startswith("{")]
+    return [line["parameter"] for line in lines if line["event"] == "parameter without effect"]
+
+
+@pytest.mark.parametrize(
+    ("name", "problem"),
+    [
+        ("Delivery", "Allowed: a name of up to 63 lower-case letters"),
+        ("delivery", "'delivery' is the name of another table of Vedette"),
+        ("pg_theirs", "'pg_theirs' is in the database already"),
+    ],
+)
+async def test_parameter_presentity_table_that_cannot_be_used_stops_migrate(
+    database_url: str, name: str, problem: str
+) -> None:
+    connection = await asyncpg.connect(database_url)
+    await connection.execute("CREATE TABLE pg_theirs (id int)")
+    await connection.close()
+    code, _, err = await run("migrate", "--database-url", database_url, extra={"VEDETTE_PRESENTITY_TABLE": name})
+    assert code == 1
+    (line,) = err.splitlines()
+    assert line.startswith("VEDETTE_PRESENTITY_TABLE: ")
+    assert problem in line
+
+
+async def test_parameters_of_table_names_are_followed_by_up_and_migrate() -> None:
+    extra = {"VEDETTE_ACTIVE_WATCHERS_TABLE": "kam_active_watchers", "VEDETTE_MAX_EXPIRE": "60"}
+    async with started("--cores", "1", extra=extra) as running:
+        assert "  made the view kam_active_watchers of active_watchers" in running.output
+        assert running.output[0] == "note: VEDETTE_MAX_EXPIRE is no parameter. Is it VEDETTE_MAX_EXPIRES?"
+
+
+async def test_migrate_makes_and_removes_the_views(database_url: str) -> None:
+    command = ("migrate", "--database-url", database_url)
+    code, out, _ = await run(*command, extra={"VEDETTE_WATCHERS_TABLE": "kam_watchers"})
+    assert (code, out.splitlines()[-1]) == (0, "made the view kam_watchers of watchers")
+    code, out, _ = await run(*command)
+    assert (code, out.splitlines()[-1]) == (0, "removed the view kam_watchers")
