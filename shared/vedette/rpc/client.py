@@ -8,7 +8,7 @@ from collections.abc import Callable
 import aiohttp
 import msgspec
 
-from vedette.rpc.contract import DEADLINE_HEADER, HELLO, INSTANCE_HEADER, UNREADABLE, Hello
+from vedette.rpc.contract import DEADLINE_HEADER, HELLO, INSTANCE_HEADER, MAX_BODY, UNREADABLE, Hello
 from vedette.rpc.discovery import Discovery
 from vedette.rpc.token import RpcToken
 
@@ -19,6 +19,10 @@ FAILURES_UNTIL_GONE = 3
 
 class NotDoneError(Exception):
     """The call surely had no effect: nobody was reachable, or nobody took it."""
+
+
+class TooLargeError(NotDoneError):
+    """The call is longer than a call may be: no peer takes it, a part of it may be taken."""
 
 
 class OutcomeUnknownError(Exception):
@@ -134,12 +138,17 @@ class Peers:
     async def call(self, peer: Peer, path: str, body: bytes, *, timeout: float, instance: str | None = None) -> bytes:
         """The answer of one peer.
 
-        Raises NotDoneError where it surely did nothing (refused the connection, was not ready, was not the
-        `instance` that was meant) and OutcomeUnknownError where nobody can tell.
+        Raises TooLargeError where the body is too long, NotDoneError where it surely did nothing (refused the
+        connection, was not ready, was not the `instance` that was meant) and OutcomeUnknownError where nobody can
+        tell.
         """
+        if len(body) > MAX_BODY:
+            raise TooLargeError(f"{len(body)} octets are more than a call may have")
         peer.in_flight += 1
         try:
             return await self._post(peer, path, body, timeout=timeout, instance=instance)
+        except TooLargeError:
+            raise
         except NotDoneError:
             if peer.failures == 0:
                 peer.failures = 1
@@ -169,7 +178,9 @@ class Peers:
                 answer = await response.read()
                 if response.status == 200:
                     return answer
-                if response.status in {400, 401, 409, 413, 503}:
+                if response.status == 413:
+                    raise TooLargeError(f"{peer.address} answered 413")
+                if response.status in {400, 401, 409, 503}:
                     raise NotDoneError(f"{peer.address} answered {response.status}")
                 raise OutcomeUnknownError(f"{peer.address} answered {response.status}")
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.InvalidURL) as error:

@@ -16,7 +16,13 @@ DATAGRAMS: Final = f"{PREFIX}/datagrams"
 UNREADABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError)
 """What decoding raises for octets that are no message; msgspec lets bad UTF-8 through as what it is."""
 
+MAX_BODY: Final = 64 * 1024 * 1024
+"""Octets of a call; a longer one is refused with 413, so callers split their batches before."""
+BATCH_BODIES: Final = 8 * 1024 * 1024
+"""Octets of documents that callers put into one batch, if it has more than one: far from the limit, and no pause."""
+
 DEADLINE_HEADER: Final = "vedette-deadline-ms"
+"""How long the caller waits; work that has not begun by then is not begun."""
 INSTANCE_HEADER: Final = "vedette-instance"
 
 

@@ -9,10 +9,9 @@ import msgspec
 import uvicorn
 from fastapi import FastAPI, Request, Response
 
-from vedette.rpc.contract import HELLO, INSTANCE_HEADER, UNREADABLE, Hello
+from vedette.rpc.contract import DEADLINE_HEADER, HELLO, INSTANCE_HEADER, MAX_BODY, UNREADABLE, Hello
+from vedette.rpc.deadline import set_deadline
 from vedette.rpc.token import RpcToken
-
-MAX_BODY = 64 * 1024 * 1024
 
 Handler = Callable[[bytes], Awaitable[bytes]]
 
@@ -56,6 +55,7 @@ def rpc_app(
                 return Response(status_code=409)
             if int(headers.get("content-length") or 0) > MAX_BODY:
                 return Response(status_code=413)
+            set_deadline(headers.get(DEADLINE_HEADER))
             try:
                 content = await handler(await request.body())
             except NotReadyError:

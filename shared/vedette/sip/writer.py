@@ -34,6 +34,7 @@ REASONS = {
     503: "Service Unavailable",
     504: "Server Time-out",
     505: "Version Not Supported",
+    513: "Message Too Large",
 }
 
 Header = tuple[str, str]

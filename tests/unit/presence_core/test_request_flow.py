@@ -10,6 +10,7 @@ from presence_core.domain import refusals
 from presence_core.flows.request_flow import FlowLimits, ReplyFuture, RequestFlow
 from tests.wait import until_true
 from vedette.rpc.contract import UNKNOWN, Reply
+from vedette.rpc.deadline import deadline, set_deadline
 from vedette.store.database import PoisonedError, StoreUnavailableError, StoreUndecidedError
 
 
@@ -82,6 +83,27 @@ async def test_each_request_gets_its_own_answer_in_the_order_of_the_calls() -> N
     assert answers[1] == Reply(404)
     assert await replies(answers) == [Reply(200, "done a"), Reply(404), Reply(200, "done b")]
     assert ledger.calls == [["a", "b"]]
+
+
+async def test_a_request_whose_caller_does_not_wait_any_more_is_not_carried_out() -> None:
+    ledger = Ledger()
+    ledger.gate.clear()
+    flow = flow_of(ledger, FlowLimits(max_in_flight=1))
+    answers = flow.handle(named("a"))
+    set_deadline("1")
+    over = deadline()
+    answers += flow.handle(named("b", "late")) + flow.handle(named("b2", lane="b"))
+    set_deadline("600000")
+    answers += flow.handle(named("c"))
+    set_deadline(None)
+    answers += flow.handle(named("d"))
+    loop = asyncio.get_running_loop()
+    await until_true(lambda: loop.time() > over, "the caller has gone")
+    ledger.gate.set()
+    assert await replies(answers) == [
+        Reply(200, "done a"), *[refusals.UNAVAILABLE] * 3, Reply(200, "done c"), Reply(200, "done d"),
+    ]  # fmt: skip
+    assert ledger.applied == ["a", "c", "d"]
 
 
 async def test_nothing_is_acknowledged_before_the_database_has_it() -> None:

@@ -5,12 +5,15 @@ import contextlib
 import socket
 import struct
 from collections.abc import Iterator
+from types import ModuleType
 
 import pytest
 
 from tests.unit.rpc.serving import TOKEN, crooked, http, peer_of, peers_of, read_request, served
 from tests.wait import until_true
-from vedette.rpc.client import NotDoneError, OutcomeUnknownError, Peer
+from vedette.rpc import client as rpc_client
+from vedette.rpc import server as rpc_server
+from vedette.rpc.client import NotDoneError, OutcomeUnknownError, Peer, TooLargeError
 from vedette.rpc.contract import DEADLINE_HEADER, INSTANCE_HEADER, PREFIX
 from vedette.rpc.server import NotReadyError, WrongInstanceError, listen
 from vedette.rpc.token import RpcToken
@@ -124,7 +127,7 @@ async def test_a_server_that_refuses_is_surely_not_done() -> None:
         (400, NotDoneError),
         (401, NotDoneError),
         (409, NotDoneError),
-        (413, NotDoneError),
+        (413, TooLargeError),
         (503, NotDoneError),
         (201, OutcomeUnknownError),
         (302, OutcomeUnknownError),
@@ -250,6 +253,20 @@ async def test_a_peer_that_took_no_call_is_not_chosen_until_it_answers_again() -
         await peers.probe()
         assert peers.choose() is peer
         assert changes == [1, 0, 1]
+
+
+@pytest.mark.parametrize("limited", [rpc_client, rpc_server], ids=["here", "there"])
+async def test_a_call_that_is_too_large_says_nothing_about_the_peer(
+    limited: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limited, "MAX_BODY", 100)
+    async with served({PATH: echo}) as here, peers_of(here.address) as peers:
+        await peers.probe()
+        [peer] = peers.ready()
+        with pytest.raises(TooLargeError):
+            await peers.call(peer, PATH, b"x" * 101, timeout=10)
+        assert peers.ready() == [peer]
+        assert await peers.call(peer, PATH, b"x" * 100, timeout=10) == b"x" * 100
 
 
 async def test_a_call_whose_outcome_is_unknown_says_nothing_about_the_peer() -> None:

@@ -1,6 +1,7 @@
 """The RPC server, spoken to over HTTP by a client that knows nothing of ours."""
 
 import asyncio
+import math
 from collections.abc import Mapping
 
 import aiohttp
@@ -10,7 +11,8 @@ import pytest
 from tests.unit.rpc.serving import TOKEN, hello, served
 from tests.wait import until_true
 from vedette.rpc import server as rpc_server
-from vedette.rpc.contract import HELLO, INSTANCE_HEADER, PREFIX, Hello, RequestBatch
+from vedette.rpc.contract import DEADLINE_HEADER, HELLO, INSTANCE_HEADER, PREFIX, Hello, RequestBatch
+from vedette.rpc.deadline import deadline
 from vedette.rpc.server import HttpServer, NotReadyError, WrongInstanceError, listen, rpc_app
 from vedette.rpc.token import RpcToken
 
@@ -134,6 +136,22 @@ async def test_a_body_over_the_limit_is_413_and_not_read(monkeypatch: pytest.Mon
     async with served({PATH: echo}) as here:
         assert (await post(here.address, PATH, b"x" * 1000))[0] == 200
         assert (await post(here.address, PATH, b"x" * 1001))[0] == 413
+
+
+@pytest.mark.parametrize(("said", "seconds"), [("1500", 1.5), ("0", 0.0), ("", None), ("soon", None), ("-1", None)])
+async def test_a_handler_knows_until_when_its_caller_waits(said: str, seconds: float | None) -> None:
+    loop = asyncio.get_running_loop()
+    left: list[float] = []
+
+    async def handler(body: bytes) -> bytes:
+        left.append(deadline() - loop.time())
+        return body
+
+    async with served({PATH: handler}) as here:
+        await post(here.address, PATH, b"", GOOD | {DEADLINE_HEADER: said})
+        await post(here.address, PATH, b"", GOOD)
+    assert left[1] == math.inf
+    assert left[0] == math.inf if seconds is None else left[0] <= seconds
 
 
 async def test_stop_waits_for_the_calls_under_way() -> None:

@@ -5,6 +5,7 @@ import random
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from types import ModuleType
 
 import msgspec
 import pytest
@@ -14,6 +15,8 @@ from sip_edge.flows.core_calls import MAX_LOST_REPLICAS, CoreCalls
 from tests.integration.calls import publish
 from tests.unit.rpc.serving import crooked, hello, http, peers_of, read_request, served, served_together
 from tests.wait import until_true
+from vedette.rpc import client as rpc_client
+from vedette.rpc import server as rpc_server
 from vedette.rpc.client import Peers
 from vedette.rpc.contract import HELLO, REQUESTS, UNKNOWN, PublishCall, Reply, ReplyBatch, RequestBatch
 from vedette.rpc.discovery import Discovery
@@ -59,9 +62,9 @@ class Caller:
         self.answered: dict[str, Reply] = {}
         self.order: list[str] = []
 
-    def submit(self, *names: str, lane: str = "") -> None:
+    def submit(self, *names: str, lane: str = "", body: bytes | None = None) -> None:
         for name in names:
-            self.calls.submit(lane or name, call(name), lambda reply, name=name: self._answer(name, reply))  # type: ignore[misc]
+            self.calls.submit(lane or name, call(name, body), lambda reply, name=name: self._answer(name, reply))  # type: ignore[misc]
 
     def _answer(self, name: str, reply: Reply) -> None:
         assert name not in self.answered, "a second reply"
@@ -74,8 +77,8 @@ class Caller:
         return [self.answered[name].status for name in names]
 
 
-def call(name: str) -> PublishCall:
-    return publish(call_id=name)
+def call(name: str, body: bytes | None = None) -> PublishCall:
+    return publish(call_id=name) if body is None else publish(call_id=name, body=body)
 
 
 @asynccontextmanager
@@ -304,6 +307,42 @@ async def test_a_call_that_kills_replicas_soon_travels_alone_and_is_given_up(siz
     assert lost[-1] == [poison]
     assert len(lost) == max(MAX_LOST_REPLICAS, lost.index([poison]) + 1)
     assert lost.index([poison]) <= size.bit_length()
+
+
+async def test_a_batch_is_split_before_it_is_too_large(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(core_calls_module, "BATCH_BODIES", 250)
+    core = Core()
+    async with calling(core) as caller:
+        caller.submit(*"abcdefgh", body=b"x" * 100)
+        assert await caller.statuses(*"abcdefgh") == [200] * 8
+    assert sorted(core.batches) == [["a", "b"], ["c", "d"], ["e", "f"], ["g", "h"]]
+
+
+async def test_a_batch_that_is_refused_as_too_large_is_halved_and_fails_no_replica(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(rpc_server, "MAX_BODY", 1900)
+    core = Core()
+    async with calling(core) as caller:
+        caller.submit(*"abcd", body=b"x" * 1000)
+        assert await caller.statuses(*"abcd") == [200] * 4
+        assert [peer.failures for peer in caller.calls._peers.known()] == [0]
+    assert sorted(core.batches) == [["a"], ["b"], ["c"], ["d"]]
+
+
+@pytest.mark.parametrize("limited", [rpc_client, rpc_server], ids=["here", "there"])
+async def test_a_call_that_is_too_large_by_itself_is_refused_alone(
+    limited: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limited, "MAX_BODY", 2500)
+    core = Core()
+    async with calling(core) as caller:
+        caller.submit("a", "b")
+        caller.submit("c", body=b"x" * 2600)
+        caller.submit("d")
+        assert await caller.statuses(*"abcd") == [200, 200, 513, 200]
+        assert [peer.failures for peer in caller.calls._peers.known()] == [0]
+    assert "c" not in core.seen()
 
 
 async def test_what_finds_the_queue_full_is_503_at_once_and_the_rest_goes_on() -> None:

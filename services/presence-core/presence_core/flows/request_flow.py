@@ -1,7 +1,8 @@
 """The flow of requests of one method: plan, one database call for many, conclude.
 
 Whatever arrives while calls are under way forms the next one. A call that fails because of one of its requests is
-halved down to the culprit, which alone is refused.
+halved down to the culprit, which alone is refused. One whose caller does not wait any more is not carried out: it
+asks again, and an overloaded database has no time for both.
 """
 
 import asyncio
@@ -14,6 +15,7 @@ import structlog
 from presence_core.domain import refusals
 from vedette.batching import Batcher
 from vedette.rpc.contract import Reply
+from vedette.rpc.deadline import deadline
 from vedette.store.database import PoisonedError, StoreUnavailableError, StoreUndecidedError
 
 log = structlog.get_logger()
@@ -34,6 +36,13 @@ class FlowLimits:
     max_queue: int = 8192
 
 
+@dataclass(frozen=True, slots=True)
+class _Item(Generic[Command]):
+    command: Command
+    future: ReplyFuture
+    deadline: float
+
+
 class RequestFlow(Generic[Call, Command, Verdict]):
     """The steps for one method; `plan` and `conclude` are pure, `apply` is the database call for a batch."""
 
@@ -51,7 +60,7 @@ class RequestFlow(Generic[Call, Command, Verdict]):
         self._lane = lane
         self._apply = apply
         self._conclude = conclude
-        self._batcher: Batcher[tuple[Command, ReplyFuture]] = Batcher(
+        self._batcher: Batcher[_Item[Command]] = Batcher(
             max_batch=limits.max_batch, max_in_flight=limits.max_in_flight, max_queue=limits.max_queue
         )
         self._running: set[asyncio.Task[None]] = set()
@@ -60,13 +69,14 @@ class RequestFlow(Generic[Call, Command, Verdict]):
         """The answer to each call, or where it will come from; 2xx only after the commit (invariant 1)."""
         replies: list[Reply | ReplyFuture] = []
         loop = asyncio.get_running_loop()
+        until = deadline()
         for call in calls:
             plan = self._plan(call)
             if isinstance(plan, Reply):
                 replies.append(plan)
                 continue
             future: ReplyFuture = loop.create_future()
-            taken = self._batcher.put(self._lane(plan), (plan, future))
+            taken = self._batcher.put(self._lane(plan), _Item(plan, future, until))
             replies.append(future if taken else refusals.UNAVAILABLE)
         self._start()
         return replies
@@ -82,24 +92,32 @@ class RequestFlow(Generic[Call, Command, Verdict]):
             self._running.add(task)
             task.add_done_callback(self._running.discard)
 
-    async def _run(self, batch: list[tuple[Hashable, tuple[Command, ReplyFuture]]]) -> None:
+    async def _run(self, batch: list[tuple[Hashable, _Item[Command]]]) -> None:
+        now = asyncio.get_running_loop().time()
+        awaited = [item for _, item in batch if item.deadline > now]
         try:
-            await self._settle([item for _, item in batch])
+            if len(awaited) < len(batch):
+                self._refuse_overdue([item for _, item in batch if item.deadline <= now])
+            if awaited:
+                await self._settle(awaited)
         finally:
-            for lane, (_, future) in batch:
-                if not future.done():
-                    future.set_result(refusals.ASK_AGAIN)
+            for lane, item in batch:
+                if not item.future.done():
+                    item.future.set_result(refusals.ASK_AGAIN)
                 self._batcher.release(lane)
             self._batcher.returned()
             self._start()
 
-    async def _settle(self, items: list[tuple[Command, ReplyFuture]]) -> None:
+    def _refuse_overdue(self, items: list[_Item[Command]]) -> None:
+        log.warning("requests came to their turn too late", requests=len(items))
+        for item in items:
+            item.future.set_result(refusals.UNAVAILABLE)
+
+    async def _settle(self, items: list[_Item[Command]]) -> None:
         """Give every future its reply."""
         try:
-            verdicts = await self._apply([command for command, _ in items])
-            replies = [
-                self._conclude(command, verdict) for (command, _), verdict in zip(items, verdicts, strict=True)
-            ]
+            verdicts = await self._apply([item.command for item in items])
+            replies = [self._conclude(item.command, verdict) for item, verdict in zip(items, verdicts, strict=True)]
         except PoisonedError as error:
             if len(items) > 1:
                 middle = len(items) // 2
@@ -117,6 +135,6 @@ class RequestFlow(Generic[Call, Command, Verdict]):
         except Exception:
             log.exception("database call failed", requests=len(items))
             replies = [refusals.ASK_AGAIN] * len(items)
-        for (_, future), reply in zip(items, replies, strict=True):
-            if not future.done():
-                future.set_result(reply)
+        for item, reply in zip(items, replies, strict=True):
+            if not item.future.done():
+                item.future.set_result(reply)

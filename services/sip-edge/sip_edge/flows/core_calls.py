@@ -3,7 +3,8 @@
 A call that surely had no effect goes to another replica at once, and to nobody (503) when none has been ready for a
 moment. A call whose outcome is unknown is asked again with the same request, which is safe because the core answers
 a copy as it answered the original; after PATIENCE the edge says 504. A batch after which a replica was lost is
-halved, so that a request that kills replicas soon travels alone, and is given up after a few of them.
+halved, so that a request that kills replicas soon travels alone, and is given up after a few of them. So is a batch
+that is too large for a call.
 """
 
 import asyncio
@@ -15,8 +16,8 @@ import msgspec
 import structlog
 
 from vedette.batching import Batcher
-from vedette.rpc.client import NotDoneError, OutcomeUnknownError, Peers
-from vedette.rpc.contract import REQUESTS, UNKNOWN, UNREADABLE, Call, Reply, ReplyBatch, RequestBatch
+from vedette.rpc.client import NotDoneError, OutcomeUnknownError, Peers, TooLargeError
+from vedette.rpc.contract import BATCH_BODIES, REQUESTS, UNKNOWN, UNREADABLE, Call, Reply, ReplyBatch, RequestBatch
 
 PATIENCE = 25.0
 """Seconds after which a call with an unknown outcome is answered with 504."""
@@ -29,6 +30,7 @@ MAX_LOST_REPLICAS = 3
 BATCHES_PER_REPLICA = 3
 
 UNAVAILABLE = Reply(503, headers=[("Retry-After", "2")])
+TOO_LARGE = Reply(513)
 UNDECIDED = Reply(504, "Outcome unknown")
 
 log = structlog.get_logger()
@@ -118,10 +120,20 @@ class CoreCalls:
                 tried.clear()
                 await self._pause()
                 continue
+            if len(batch) > 1 and sum(len(pending.call.body) for pending in batch) > BATCH_BODIES:
+                await self._settle_halves(batch)
+                return
             body = self._encode(RequestBatch([pending.call for pending in batch]))
             try:
                 answer = await self._peers.call(peer, REQUESTS, body, timeout=RPC_TIMEOUT)
                 replies = self._read(answer, len(batch))
+            except TooLargeError as error:
+                if len(batch) > 1:
+                    await self._settle_halves(batch)
+                else:
+                    log.warning("call to presence-core is too large", reason=str(error))
+                    self._finish(batch[0], UNDECIDED if batch[0].undecided else TOO_LARGE)
+                return
             except NotDoneError:
                 tried.add(peer.address)
                 continue
@@ -133,14 +145,17 @@ class CoreCalls:
                     pending.lost += 1
                     pending.lost_alone = len(batch) == 1
                 if len(batch) > 1:
-                    middle = len(batch) // 2
-                    await asyncio.gather(self._settle(batch[:middle]), self._settle(batch[middle:]))
+                    await self._settle_halves(batch)
                     return
                 await self._pause()
                 continue
             batch = self._deal(batch, replies)
             if batch:
                 await self._pause()
+
+    async def _settle_halves(self, batch: list[_Pending]) -> None:
+        middle = len(batch) // 2
+        await asyncio.gather(self._settle(batch[:middle]), self._settle(batch[middle:]))
 
     def _read(self, answer: bytes, calls: int) -> list[Reply]:
         """The replies in an answer; OutcomeUnknownError where they are not one for each call."""
