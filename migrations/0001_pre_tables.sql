@@ -122,11 +122,16 @@ CREATE TABLE delivery (
     version              int4 NOT NULL,
     -- The presentity's version that the last NOTIFY carried; 0: a NOTIFY is owed whatever the version.
     sent_version         int8 NOT NULL,
+    -- Digest of the document that the watcher acknowledged last; NULL where it may have seen another one since, so
+    -- always while a NOTIFY is outstanding.
+    acked_digest         bytea,
+    -- NOTIFYs in a row that got no answer (end_sub_on_timeout=0).
+    failures             int2 NOT NULL DEFAULT 0,
     -- The NOTIFY that is under way: its CSeq, who claimed it, until when its outcome is awaited.
     outstanding_cseq     int4,
     outstanding_notifier text,
     outstanding_until    timestamptz,
-    -- Retry-After of the watcher.
+    -- Retry-After of the watcher, or the pause after its silence.
     not_before           timestamptz,
     -- The edge instance that has the flow; NULL: the edge is gone and nobody else can reach the watcher.
     edge_instance        text,

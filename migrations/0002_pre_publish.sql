@@ -83,10 +83,12 @@ BEGIN
         FROM seen AS d
         WHERE d.changes AND s.presentity_hash = d.hash AND s.presentity_uri = d.uri AND s.event = d.event
     ),
-    -- Who sent the change knows it; where its dialog lags behind, it is told with what else is new.
+    -- Who sent the change knows it; where its dialog lags behind, or has an older state on its way, it is told with
+    -- what else is new, whatever it acknowledged before.
     excused AS (
         UPDATE delivery AS y
-        SET sent_version = d.version
+        SET sent_version = CASE WHEN y.sent_version = s.version AND y.outstanding_cseq IS NULL THEN d.version ELSE 0 END,
+            acked_digest = NULL
         FROM seen AS d
         JOIN presentity_state AS s
             ON s.presentity_hash = d.hash AND s.presentity_uri = d.uri AND s.event = d.event
@@ -94,7 +96,7 @@ BEGIN
             ON w.presentity_hash = d.hash AND w.presentity_uri = d.uri AND w.event = d.event
             AND split_part(w.contact, ';', 1) = d.sender
         WHERE d.watched AND d.sender IS NOT NULL AND y.presentity_hash = w.presentity_hash
-            AND y.dialog_id = w.dialog_id AND y.sent_version = s.version AND y.status <> 3
+            AND y.dialog_id = w.dialog_id AND y.status <> 3
     ),
     created AS (
         INSERT INTO presentity (presentity_hash, publication_id, presentity_uri, username, domain, event, sequence,

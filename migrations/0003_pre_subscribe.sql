@@ -172,7 +172,8 @@ BEGIN
         -- What was outstanding on another flow is given up: the watcher has moved.
         UPDATE delivery AS d
         SET status = CASE j.verdict WHEN 'ended' THEN 3 ELSE d.status END, revision = j.held_revision + 1,
-            sent_version = 0, edge_instance = j.edge_instance, transport = j.transport, not_before = NULL,
+            sent_version = 0, failures = 0, edge_instance = j.edge_instance, transport = j.transport,
+            not_before = NULL,
             outstanding_cseq = CASE WHEN j.moved THEN NULL ELSE d.outstanding_cseq END
         FROM judged AS j
         WHERE d.presentity_hash = j.hash AND d.dialog_id = j.dialog AND j.verdict IN ('refreshed', 'ended')

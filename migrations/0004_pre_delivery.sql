@@ -2,14 +2,17 @@
 --
 -- In    who claims; how many events and dialogs at most; how long an outcome is awaited
 -- Out   one row for each dialog that was marked: the presentity and its version, the CSeq to use, the document
---       version, the status and revision of the dialog; `at` is Postgres's time
+--       version, the status and revision of the dialog; the version that it was sent before (0: the NOTIFY is owed
+--       whatever the state) and the digest that its watcher acknowledged; `at` is Postgres's time
 -- Pre   An event whose presentity still has dialogs to mark stays. A dialog with a NOTIFY outstanding is not
 --       marked: it lags, and the outcome of that NOTIFY makes an event for it.
+--       The claim takes the acknowledged digest: only an outcome that knows what the watcher has seen puts one back,
+--       so a mark that is cleared in any other way leaves none.
 -- Locks change_event (SKIP LOCKED), presentity_state in key order, delivery
 CREATE FUNCTION claim_notifies_v1(p_notifier text, p_events int4, p_dialogs int4, p_patience interval)
 RETURNS TABLE (
     presentity_hash int4, presentity_uri text, event text, version int8, dialog_id bytea, cseq int4,
-    document_version int4, status int2, revision int4, at timestamptz
+    document_version int4, status int2, revision int4, sent_before int8, acked_digest bytea, at timestamptz
 ) LANGUAGE plpgsql
 SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off SET plan_cache_mode = force_generic_plan
 AS $$
@@ -43,14 +46,14 @@ BEGIN
 
     RETURN QUERY
     WITH due AS MATERIALIZED (
-        SELECT s.presentity_hash, d.dialog_id, s.version
+        SELECT s.presentity_hash, d.dialog_id, s.version, d.sent_version, d.acked_digest
         FROM unnest(v_events) AS e
         JOIN presentity_state AS s USING (presentity_hash, presentity_uri, event)
         JOIN delivery AS d ON d.presentity_hash = e.presentity_hash AND d.dialog_id = e.dialog_id
         WHERE e.dialog_id IS NOT NULL AND d.sent_version < s.version AND d.outstanding_cseq IS NULL
             AND d.edge_instance IS NOT NULL AND (d.not_before IS NULL OR d.not_before <= v_now)
         UNION
-        SELECT s.presentity_hash, d.dialog_id, s.version
+        SELECT s.presentity_hash, d.dialog_id, s.version, d.sent_version, d.acked_digest
         FROM unnest(v_events) AS e
         JOIN presentity_state AS s USING (presentity_hash, presentity_uri, event)
         JOIN delivery AS d ON d.presentity_hash = e.presentity_hash
@@ -61,12 +64,12 @@ BEGIN
     )
     UPDATE delivery AS d
     SET local_cseq = d.local_cseq + 1, version = d.version + 1, sent_version = u.version,
-        outstanding_cseq = d.local_cseq + 1, outstanding_notifier = p_notifier,
+        acked_digest = NULL, outstanding_cseq = d.local_cseq + 1, outstanding_notifier = p_notifier,
         outstanding_until = v_now + p_patience
     FROM due AS u
     WHERE d.presentity_hash = u.presentity_hash AND d.dialog_id = u.dialog_id
     RETURNING d.presentity_hash, d.presentity_uri, d.event, u.version, d.dialog_id, d.local_cseq, d.version,
-        d.status, d.revision, v_now;
+        d.status, d.revision, u.sent_version, u.acked_digest, v_now;
     GET DIAGNOSTICS v_marked = ROW_COUNT;
 
     IF v_marked < p_dialogs THEN
@@ -95,12 +98,18 @@ $$;
 --
 -- In    arrays: the dialog, the CSeq of the NOTIFY, the verdict: 'delivered'; 'ended' (the dialog is over, RFC 6665
 --       section 4.2.2); 'kept' (failed, the subscription lives, the state is not sent again by itself); 'again' (owed
---       again after so many seconds: Retry-After, or an edge that did not take it); seconds; why it ended
--- Out   the dialogs that ended, and how many were matched
+--       again after so many seconds: Retry-After, a fault of ours); 'silent' (no answer: owed again after so many seconds, twice as
+--       many each time, until as many in a row as `p_silences` says got none); 'unchanged' (not sent: the document is
+--       the one that the watcher has); 'unsent' (surely not sent, owed again after so many seconds); seconds; why it
+--       ended; the digest of the document
+-- Out   the dialogs that ended, and those that owe another NOTIFY
 -- Pre   An outcome whose CSeq is not the outstanding one is old news and changes nothing.
+--       What was surely not sent gives its document version back, so that documents have no gap. Its CSeq is given
+--       back by 'unchanged' alone, which never left the notifier that claimed it and is said once.
 -- Locks presentity_state in key order, then delivery, active_watchers
 CREATE FUNCTION apply_outcomes_v1(
-    p_hash int4[], p_dialog bytea[], p_cseq int4[], p_verdict text[], p_seconds float8[], p_reason text[]
+    p_hash int4[], p_dialog bytea[], p_cseq int4[], p_verdict text[], p_seconds float8[], p_reason text[],
+    p_digest bytea[], p_silences int4
 ) RETURNS TABLE (presentity_hash int4, dialog_id bytea, revision int4, again bool)
 LANGUAGE plpgsql
 SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off SET plan_cache_mode = force_generic_plan
@@ -123,18 +132,23 @@ BEGIN
 
     RETURN QUERY
     WITH outcome AS MATERIALIZED (
-        SELECT d.presentity_hash, d.dialog_id, d.presentity_uri, d.event, o.seconds, o.reason,
+        SELECT d.presentity_hash, d.dialog_id, d.presentity_uri, d.event, o.reason, o.verdict AS found,
+            CASE o.verdict WHEN 'silent' THEN o.seconds * 2 ^ d.failures ELSE o.seconds END AS seconds,
+            CASE WHEN o.verdict IN ('delivered', 'unchanged') THEN nullif(o.digest, '') END AS digest,
             -- The last NOTIFY of a dialog ends it whatever became of it; one that was overtaken by an end does not.
             CASE
                 WHEN o.verdict = 'ended' THEN 'ended'
                 WHEN d.status = 3 AND d.sent_version > 0 THEN
-                    CASE WHEN o.verdict = 'again' AND o.seconds < 5 THEN 'again' ELSE 'gone' END
-                WHEN o.verdict = 'again' THEN 'again'
+                    CASE WHEN o.verdict IN ('again', 'unsent') AND o.seconds < 5 THEN 'again' ELSE 'gone' END
+                -- A SUBSCRIBE has come meanwhile, or the end: that NOTIFY does not wait.
+                WHEN o.verdict = 'silent' AND d.sent_version = 0 THEN 'lags'
+                WHEN o.verdict = 'silent' AND d.failures + 1 >= p_silences THEN 'ended'
+                WHEN o.verdict IN ('again', 'silent', 'unsent') THEN 'again'
                 WHEN d.sent_version < s.version THEN 'lags'
                 ELSE 'clear'
             END AS verdict
-        FROM unnest(p_hash, p_dialog, p_cseq, p_verdict, p_seconds, p_reason)
-            AS o (hash, dialog, cseq, verdict, seconds, reason)
+        FROM unnest(p_hash, p_dialog, p_cseq, p_verdict, p_seconds, p_reason, p_digest)
+            AS o (hash, dialog, cseq, verdict, seconds, reason, digest)
         JOIN delivery AS d
             ON d.presentity_hash = o.hash AND d.dialog_id = o.dialog AND d.outstanding_cseq = o.cseq
         JOIN presentity_state AS s
@@ -143,7 +157,15 @@ BEGIN
     cleared AS (
         UPDATE delivery AS d
         SET outstanding_cseq = NULL, outstanding_notifier = NULL, outstanding_until = NULL,
+            local_cseq = CASE o.found WHEN 'unchanged' THEN d.local_cseq - 1 ELSE d.local_cseq END,
+            version = CASE WHEN o.found IN ('unchanged', 'unsent') THEN d.version - 1 ELSE d.version END,
             sent_version = CASE o.verdict WHEN 'again' THEN 0 ELSE d.sent_version END,
+            acked_digest = o.digest,
+            failures = CASE
+                WHEN o.found = 'silent' THEN d.failures + 1
+                WHEN o.found IN ('unchanged', 'unsent') THEN d.failures
+                ELSE 0
+            END,
             not_before = CASE o.verdict WHEN 'again' THEN v_now + make_interval(secs => o.seconds) END
         FROM outcome AS o
         WHERE d.presentity_hash = o.presentity_hash AND d.dialog_id = o.dialog_id

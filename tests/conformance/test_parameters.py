@@ -5,9 +5,10 @@ from datetime import datetime
 
 import pytest_asyncio
 
-from tests.conformance.observed import notes, publications
+from tests.conformance.observed import notes, publications, subscriptions
 from tests.phone import MakePhone, learn, pidf, token
 from tests.running_set import RunningSet, started
+from tests.wait import until
 
 OFFSET = 30
 
@@ -95,6 +96,11 @@ async def test_parameter_sender_header(changed_set: RunningSet, make_phone: Make
     sender = await make_phone(changed_set)
     await sender.subscribed(line)
     await other.subscribed(line)
+
+    async def settled() -> bool:
+        return not any(item["notify_outstanding"] for item in await subscriptions(changed_set, line))
+
+    await until(settled, "nothing is on its way that would be followed by what is new")
     own = (f"Sender: {sender.contact}",)
     first = await sender.request(sender.publish(line, body=pidf(note="mine"), extra=own))
     assert first.status == 200

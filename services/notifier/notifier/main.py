@@ -78,13 +78,15 @@ async def _serve(settings: NotifierSettings, identity: Identity, stop: asyncio.E
     delivery = Delivery(
         store,
         reader,
-        Views(settings.remember_documents),
+        Views(settings.remember_documents, offline_body=bool(settings.notify_offline_body)),
         edges,
         bell_heard=lambda: bell.connected,
         edge_gone=recovery.suspect,
         claims_lost=recovery.claims_lost,
         expires_offset=settings.expires_offset,
+        suppress_unchanged=bool(settings.suppress_unchanged),
     )
+    settling = Settling(store, delivery.wake, end_sub_on_timeout=bool(settings.end_sub_on_timeout))
     expiry = Expiry(
         store,
         published,
@@ -96,7 +98,7 @@ async def _serve(settings: NotifierSettings, identity: Identity, stop: asyncio.E
     app = rpc_app(
         token=token,
         who=identity.hello,
-        handlers={OUTCOMES: OutcomesHandler(Settling(store, delivery.wake))},
+        handlers={OUTCOMES: OutcomesHandler(settling)},
         heard=lambda _hello: None,
     )
     server = HttpServer(app, listener)

@@ -29,3 +29,18 @@ class NotifierSettings(StoreSettings):
             "phone that is in a call says so in its own PUBLISH (activities of RFC 4480)."
         ),
     ] = Field(0, description="1: a presentity whose dialog state shows a call is shown as on the phone.")
+    suppress_unchanged: Switch = Field(
+        1,
+        description="1: a change after which a watcher would get the document that it acknowledged last is not "
+        "notified; a SUBSCRIBE always is. 0: every change is notified.",
+    )
+    end_sub_on_timeout: Switch = Field(
+        1,
+        description="1: a NOTIFY without an answer ends the subscription. 0: it is tried again after a pause "
+        "(5 s, doubled each time), the fifth in a row without an answer ends it.",
+    )
+    notify_offline_body: Switch = Field(
+        1,
+        description="What a watcher gets where nothing is published. 1: a neutral document (closed); "
+        "0: a NOTIFY without a body.",
+    )

@@ -29,3 +29,5 @@ class EventPackage:
     compose: Callable[[str, Sequence[Publication], str], bytes]
     """(presentity, publications with the newest state first, media type) -> document. With no publications the
     package's neutral document; b"" where the package has none."""
+    neutral_is_optional: bool = False
+    """Whether `notify_offline_body=0` leaves the neutral document out."""

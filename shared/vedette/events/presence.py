@@ -27,4 +27,5 @@ PRESENCE = EventPackage(
     default_expires=3600,
     check=_check,
     compose=_compose,
+    neutral_is_optional=True,
 )

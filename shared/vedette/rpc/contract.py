@@ -144,6 +144,8 @@ class NotifyItem(msgspec.Struct, array_like=True, frozen=True):
     subscription_state: str
     local_contact: str
     flow: Flow
+    digest: bytes = b""
+    """Of what the NOTIFY shows; comes back with its outcome."""
 
 
 class NotifyBatch(msgspec.Struct, array_like=True, frozen=True):
@@ -167,6 +169,8 @@ class Outcome(msgspec.Struct, array_like=True, frozen=True):
     cseq: int
     status: int
     retry_after: int | None = None
+    digest: bytes = b""
+    """The item's."""
 
 
 TIMEOUT: Final = 0

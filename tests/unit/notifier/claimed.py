@@ -25,6 +25,8 @@ def claim(name: str, uri: str = ALICE, **fields: Any) -> Claim:
         document_version=5,
         status=ACTIVE,
         revision=1,
+        sent_before=4,
+        acked_digest=None,
         at=1000.0,
     )
     return base._replace(**fields)

@@ -44,7 +44,7 @@ def test_not_02_expires_is_what_is_left_and_never_more_than_was_granted(granted:
 
 
 def test_not_07_and_dlg_08_the_notify_is_built_from_the_dialog_and_the_claim() -> None:
-    made = notify_item(claim("a", cseq=7), dialog("a"), 2)
+    made = notify_item(claim("a", cseq=7), dialog("a"), 2, digest=b"digest")
     assert made == NotifyItem(
         presentity_hash=claim("a").presentity_hash,
         dialog_id=b"a",
@@ -60,6 +60,7 @@ def test_not_07_and_dlg_08_the_notify_is_built_from_the_dialog_and_the_claim() -
         subscription_state="active;expires=600",
         local_contact="sip:presence@192.0.2.1:5060",
         flow=Flow("udp", "192.0.2.7", 5060),
+        digest=b"digest",
     )
 
 
@@ -73,6 +74,29 @@ def test_dlg_a_watcher_without_a_tag_gets_none() -> None:
 )
 def test_not_06_event_is_the_package_and_the_id_of_the_subscription(event_id: str, value: str) -> None:
     assert notify_item(claim("a"), dialog("a", event_id=event_id), -1).event == value
+
+
+KNOWN = bytes(16)
+
+
+@pytest.mark.parametrize(
+    ("status", "sent_before", "acked", "nothing"),
+    [
+        (ACTIVE, 4, KNOWN, True),
+        (ACTIVE, 0, KNOWN, False),
+        (ACTIVE, 4, None, False),
+        (ACTIVE, 4, bytes(15), False),
+        (PENDING, 4, KNOWN, True),
+        (TERMINATED, 4, KNOWN, False),
+        (TERMINATED, 0, KNOWN, False),
+    ],
+)
+def test_parameter_suppress_unchanged_and_not_22_only_a_change_may_bring_nothing(
+    status: int, sent_before: int, acked: bytes | None, *, nothing: bool
+) -> None:
+    owed = claim("a", status=status, sent_before=sent_before, acked_digest=acked)
+    assert owed.brings_nothing(KNOWN) is nothing
+    assert not owed.brings_nothing(b"another")
 
 
 @pytest.mark.parametrize(("status", "shows"), [(ACTIVE, True), (PENDING, False), (TERMINATED, True)])

@@ -10,7 +10,8 @@ import msgspec
 import pytest
 
 from notifier.domain.claims import Claim
-from notifier.domain.views import Views
+from notifier.domain.outcome_policy import Settlement, Verdict
+from notifier.domain.views import NO_VIEW, Views, digest_of
 from notifier.flows import delivery as delivery_module
 from notifier.flows.delivery import DISPATCHES, EDGE_FULL_PAUSE, EDGE_GONE_PAUSE, FAULT_PAUSE, Delivery
 from tests.unit.notifier.claimed import ALICE, PENDING, TERMINATED, claim, dialog
@@ -19,7 +20,7 @@ from tests.unit.rpc.serving import hello, peers_of, served_together
 from tests.wait import until_true
 from vedette.documents.pidf import neutral
 from vedette.rpc.client import Peers
-from vedette.rpc.contract import NOTIFIES, NotifyBatch, Taken
+from vedette.rpc.contract import NOTIFIES, Document, NotifyBatch, Outcome, Taken
 from vedette.rpc.server import NotReadyError
 from vedette.store.database import StoreError, StoreUnavailableError, StoreUndecidedError
 
@@ -81,7 +82,7 @@ class World:
         await self.delivery.drain()
 
 
-def world(store: ClaimStore, states: States, peers: Peers) -> World:
+def world(store: ClaimStore, states: States, peers: Peers, *, suppress: bool = True) -> World:
     gone: list[tuple[str, str]] = []
     lost: list[bool] = []
     views = Views(100)
@@ -93,12 +94,13 @@ def world(store: ClaimStore, states: States, peers: Peers) -> World:
         bell_heard=lambda: True,
         edge_gone=lambda instance, address: gone.append((instance, address)),
         claims_lost=lambda: lost.append(True),
+        suppress_unchanged=suppress,
     )
     return World(store, states, delivery, views, gone, lost)
 
 
 @asynccontextmanager
-async def delivering(claims: list[Claim], *, to: list[Edge]) -> AsyncIterator[World]:
+async def delivering(claims: list[Claim], *, to: list[Edge], suppress: bool = True) -> AsyncIterator[World]:
     """A world with these claims, whose dialogs are over the edges in turn."""
     records = [
         dialog(
@@ -112,7 +114,7 @@ async def delivering(claims: list[Claim], *, to: list[Edge]) -> AsyncIterator[Wo
     ]
     async with peers_of(*(edge.address for edge in to)) as peers:
         await peers.probe()
-        yield world(ClaimStore(claims), States(*records), peers)
+        yield world(ClaimStore(claims), States(*records), peers, suppress=suppress)
 
 
 async def test_watchers_of_one_view_share_one_document() -> None:
@@ -267,7 +269,7 @@ async def test_a_fault_of_ours_with_one_edge_gives_back_nothing_that_another_too
 
         monkeypatch.setattr(w.delivery, "_encode", encode_or_fail)
         await w.deliver()
-        assert w.store.given_back() == {"a": FAULT_PAUSE}
+        assert w.store.given_back("again") == {"a": FAULT_PAUSE}
     assert [edge.dialogs(), other.dialogs()] == [[], ["b"]]
 
 
@@ -298,6 +300,79 @@ async def test_no_more_is_claimed_than_can_be_handed_over() -> None:
             edge.gate.set()
             await running
     assert len(edge.taken) == 2 * DISPATCHES + 1
+
+
+# what brings nothing new
+
+NEUTRAL = digest_of(Document("application/pidf+xml", neutral(ALICE)))
+
+
+def settled(owed: Claim, digest: bytes) -> tuple[Outcome, Settlement]:
+    """The claim, settled as unchanged."""
+    outcome = Outcome(owed.presentity_hash, owed.dialog_id, owed.cseq, 0, None, digest)
+    return outcome, Settlement(Verdict.UNCHANGED)
+
+
+async def test_parameter_suppress_unchanged_sends_no_document_that_is_known() -> None:
+    known = claim("a", acked_digest=NEUTRAL)
+    claims = [known, claim("b"), claim("c", acked_digest=bytes(16))]
+    async with edges("edge-1") as [edge], delivering(claims, to=[edge]) as w:
+        await w.deliver()
+    assert edge.dialogs() == ["b", "c"]
+    assert {item.digest for item in edge.taken[0].items} == {NEUTRAL}
+    assert w.store.applied == [settled(known, NEUTRAL)]
+    assert (w.delivery.suppressed, w.lost, w.store.claims) == (1, [], 2)
+
+
+async def test_not_22_what_a_subscribe_or_an_end_owes_is_sent_whatever_the_watcher_knows() -> None:
+    claims = [
+        claim("a", acked_digest=NEUTRAL, sent_before=0),
+        claim("b", acked_digest=NEUTRAL, status=TERMINATED),
+        claim("c", acked_digest=NO_VIEW, sent_before=0, status=PENDING),
+    ]
+    async with edges("edge-1") as [edge], delivering(claims, to=[edge]) as w:
+        await w.deliver()
+    assert edge.dialogs() == ["a", "b", "c"]
+    assert w.store.applied == []
+
+
+async def test_prs_07_a_pending_watcher_learns_of_no_change_but_of_its_admission() -> None:
+    pending = claim("a", acked_digest=NO_VIEW, status=PENDING)
+    async with edges("edge-1") as [edge], delivering([pending, claim("b", acked_digest=NO_VIEW)], to=[edge]) as w:
+        await w.deliver()
+    assert edge.dialogs() == ["b"]
+    assert w.store.applied == [settled(pending, NO_VIEW)]
+
+
+async def test_parameter_suppress_unchanged_0_sends_every_change() -> None:
+    async with (
+        edges("edge-1") as [edge],
+        delivering([claim("a", acked_digest=NEUTRAL)], to=[edge], suppress=False) as w,
+    ):
+        await w.deliver()
+    assert edge.dialogs() == ["a"]
+    assert w.store.applied == []
+
+
+@pytest.mark.parametrize("owed", [0, 1])
+async def test_a_dialog_that_lags_again_when_it_is_found_unchanged_is_delivered(owed: int) -> None:
+    async with edges("edge-1") as [edge], delivering([claim("a", acked_digest=NEUTRAL)], to=[edge]) as w:
+        w.store.owed_again = owed
+        await w.deliver()
+        assert w.delivery._woken.is_set() == bool(owed)
+
+
+@pytest.mark.parametrize("fault", [StoreUndecidedError("broken"), RuntimeError("a fault of ours")])
+async def test_what_cannot_be_settled_as_unchanged_is_never_given_back_and_holds_up_nobody(fault: Exception) -> None:
+    """It may have been settled all the same, and its CSeq be that of another claim by now."""
+    async with (
+        edges("edge-1") as [edge],
+        delivering([claim("a", acked_digest=NEUTRAL), claim("b")], to=[edge]) as w,
+    ):
+        w.store.fault = fault
+        await w.deliver()
+    assert edge.dialogs() == ["b"]
+    assert (w.store.applied, w.store.refused, w.lost) == ([], 1, [True])
 
 
 # the loop

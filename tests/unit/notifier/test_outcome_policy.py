@@ -2,7 +2,7 @@
 
 import pytest
 
-from notifier.domain.outcome_policy import LONGEST_RETRY, Settlement, Verdict, settle
+from notifier.domain.outcome_policy import LONGEST_RETRY, SILENCE_PAUSE, SILENCES, Settlement, Verdict, settle
 from vedette.rpc.contract import TIMEOUT, UNREACHABLE
 
 REMOVING = [404, 405, 410, 416, 480, 481, 482, 483, 484, 485, 489, 501, 604]
@@ -47,6 +47,20 @@ def test_not_14_silence_removes_the_subscription() -> None:
 
 def test_not_21_an_address_that_cannot_be_reached_removes_the_subscription() -> None:
     assert settle(UNREACHABLE, None) == Settlement(Verdict.ENDED, reason="giveup")
+
+
+@pytest.mark.parametrize(("silence", "reason"), [(TIMEOUT, "timeout"), (UNREACHABLE, "giveup")])
+def test_parameter_end_sub_on_timeout_0_tries_again_a_few_times(silence: int, reason: str) -> None:
+    settlement = settle(silence, None, end_sub_on_timeout=False)
+    assert settlement == Settlement(Verdict.SILENT, SILENCE_PAUSE, reason)
+    assert SILENCE_PAUSE * 2 ** (SILENCES - 2) <= 60, "the longest pause"
+
+
+def test_parameter_end_sub_on_timeout_changes_no_answer() -> None:
+    for status in range(200, 700):
+        for retry_after in (None, 5):
+            kept = settle(status, retry_after, end_sub_on_timeout=False)
+            assert kept == settle(status, retry_after), status
 
 
 def test_not_04_and_not_05_only_reasons_that_are_defined_and_none_that_asks_for_retry_after() -> None:

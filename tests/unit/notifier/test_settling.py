@@ -40,6 +40,13 @@ async def test_a_batch_is_settled_in_its_order_and_what_is_owed_again_is_deliver
     assert wakes == ([True] if owed else [])
 
 
+async def test_parameter_end_sub_on_timeout_reaches_the_policy() -> None:
+    store = ClaimStore()
+    await Settling(store, lambda: None, end_sub_on_timeout=False).settle(REPORTED)
+    verdicts = [settlement.verdict for _, settlement in store.applied]
+    assert verdicts == [Verdict.DELIVERED, Verdict.ENDED, Verdict.AGAIN, Verdict.SILENT, Verdict.KEPT]
+
+
 @pytest.mark.parametrize("fault", [StoreUnavailableError("gone"), StoreUndecidedError("broken")])
 async def test_an_edge_keeps_its_outcomes_until_they_are_applied(fault: StoreError) -> None:
     store = ClaimStore()

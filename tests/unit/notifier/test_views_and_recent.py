@@ -1,15 +1,18 @@
 """Documents composed once and remembered a while (rows CMP-10, PRS-12, PRS-18, NOT-24)."""
 
+from dataclasses import replace
 from itertools import permutations
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from notifier.domain import views as views_module
 from notifier.domain.recent import Recent
-from notifier.domain.views import ViewKey, Views
+from notifier.domain.views import NO_VIEW, ViewKey, Views, digest_of
 from tests.unit.notifier.claimed import ALICE
 from vedette.documents.pidf import PIDF, neutral
+from vedette.events.registry import PACKAGES
 from vedette.records import PublicationRecord
 from vedette.rpc.contract import Document
 
@@ -26,18 +29,49 @@ def places(document: Document, *numbers: int) -> list[int]:
 
 
 def test_prs_18_a_presentity_without_publications_has_the_neutral_document() -> None:
-    assert Views(10).compose(KEY, []) == Document("application/pidf+xml", neutral(ALICE))
+    assert Views(10).compose(KEY, []).document == Document("application/pidf+xml", neutral(ALICE))
+
+
+def test_parameter_notify_offline_body_0_shows_nothing_where_nothing_is_published() -> None:
+    silent = Views(10, offline_body=False)
+    assert silent.compose(KEY, []).document == Document("application/pidf+xml", b"")
+    closed = [publication(1, 5, "closed")]
+    assert silent.compose(KEY, closed) == Views(10).compose(KEY, closed)
+
+
+def test_parameter_notify_offline_body_0_leaves_out_no_document_that_a_package_requires(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    package = replace(PACKAGES["presence"], neutral_is_optional=False)
+    monkeypatch.setattr(views_module, "PACKAGES", {"presence": package})
+    assert Views(10, offline_body=False).compose(KEY, []).document.body == neutral(ALICE)
 
 
 def test_clients_8_the_newest_state_comes_first() -> None:
-    document = Views(10).compose(KEY, [publication(1, 2), publication(2, 9), publication(3, 5)])
+    document = Views(10).compose(KEY, [publication(1, 2), publication(2, 9), publication(3, 5)]).document
     assert places(document, 2, 3, 1) == sorted(places(document, 2, 3, 1))
 
 
 def test_cmp_10_and_prs_12_the_document_does_not_depend_on_the_order_in_which_publications_are_read() -> None:
     publications = [publication(1, 3), publication(2, 3), publication(3, 4, "closed"), publication(4, 1)]
-    bodies = {Views(10).compose(KEY, order).body for order in permutations(publications)}
-    assert len(bodies) == 1
+    seen = {Views(10).compose(KEY, order) for order in permutations(publications)}
+    assert len(seen) == 1
+
+
+def test_parameter_suppress_unchanged_compares_type_and_body_and_nothing_else() -> None:
+    views = Views(10)
+    here = views.compose(KEY, [publication(1, 3)])
+    assert views.compose(KEY._replace(version=9), [publication(1, 9)]).digest == here.digest
+    assert views.compose(KEY._replace(version=9), [publication(2, 9)]).digest != here.digest
+    assert views.compose(KEY._replace(version=9), [publication(1, 9, "closed")]).digest != here.digest
+    assert digest_of(here.document) == here.digest
+    assert len(here.digest) == 16 != len(NO_VIEW)
+
+
+@given(st.text(), st.binary(), st.text(), st.binary())
+def test_digests_differ_where_documents_do(media_type: str, body: bytes, other_type: str, other: bytes) -> None:
+    documents = Document(media_type.replace("\0", ""), body), Document(other_type.replace("\0", ""), other)
+    assert (digest_of(documents[0]) == digest_of(documents[1])) == (documents[0] == documents[1])
 
 
 def test_a_document_is_composed_once_for_each_view() -> None:

@@ -18,8 +18,10 @@ class ClaimStore:
         self.batches = list(batches)
         self.claims = 0
         self.applied: list[tuple[Outcome, Settlement]] = []
-        self.fault: StoreError | None = None
+        self.fault: Exception | None = None
         """What `apply` raises."""
+        self.refused = 0
+        """How often it did."""
         self.owed_again = 0
 
     async def claim(self, events: int, dialogs: int) -> list[Claim]:
@@ -33,13 +35,14 @@ class ClaimStore:
     async def apply(self, outcomes: Sequence[tuple[Outcome, Settlement]]) -> int:
         """Remember them."""
         if self.fault is not None:
+            self.refused += 1
             raise self.fault
         self.applied += outcomes
         return self.owed_again
 
-    def given_back(self) -> dict[str, float]:
-        """The dialogs that owe their NOTIFY again, each with its pause."""
-        assert all(settlement.verdict == "again" for _, settlement in self.applied)
+    def given_back(self, verdict: str = "unsent") -> dict[str, float]:
+        """The dialogs that owe their NOTIFY again, each with its pause; `again`: it may have been sent."""
+        assert {settlement.verdict.value for _, settlement in self.applied} <= {verdict}
         return {outcome.dialog_id.decode(): settlement.seconds for outcome, settlement in self.applied}
 
 

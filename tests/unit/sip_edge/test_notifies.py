@@ -181,9 +181,9 @@ async def test_not_15_and_not_17_the_answer_is_reported_as_it_is(
 ) -> None:
     async with sending() as s:
         s.phone.status, s.phone.headers = status, headers
-        s.take(s.item())
+        s.take(replace(s.item(), digest=b"what it shows"))
         await s.reported()
-        assert s.reporter._waiting == [Outcome(1, b"d", 1, status, retry_after)]
+        assert s.reporter._waiting == [Outcome(1, b"d", 1, status, retry_after, b"what it shows")]
 
 
 async def test_sub_02_and_sub_33_a_notify_waits_for_the_2xx_of_its_subscribe() -> None:

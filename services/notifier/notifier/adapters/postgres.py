@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from notifier.domain.claims import Claim
 from notifier.domain.ended import Ended
-from notifier.domain.outcome_policy import Settlement
+from notifier.domain.outcome_policy import SILENCES, Settlement
 from vedette.records import DialogRecord, ManifestRecord, PublicationRecord, read_flow, split_routes
 from vedette.rpc.contract import Outcome
 from vedette.store.database import Database
@@ -53,13 +53,15 @@ class NotifierStore:
     async def apply(self, outcomes: Sequence[tuple[Outcome, Settlement]]) -> int:
         """Settle outcomes; how many dialogs owe another NOTIFY now."""
         rows = await self.database.fetch(
-            "SELECT * FROM apply_outcomes_v1($1, $2, $3, $4, $5, $6)",
+            "SELECT * FROM apply_outcomes_v1($1, $2, $3, $4, $5, $6, $7, $8)",
             [outcome.presentity_hash for outcome, _ in outcomes],
             [outcome.dialog_id for outcome, _ in outcomes],
             [outcome.cseq for outcome, _ in outcomes],
             [settlement.verdict.value for _, settlement in outcomes],
             [settlement.seconds for _, settlement in outcomes],
             [settlement.reason for _, settlement in outcomes],
+            [outcome.digest for outcome, _ in outcomes],
+            SILENCES,
         )
         return sum(row["again"] for row in rows)
 

@@ -23,6 +23,10 @@ class Claim(NamedTuple):
     document_version: int
     status: int
     revision: int
+    sent_before: int
+    """The presentity's version that the last NOTIFY carried; 0: this one is owed whatever the state."""
+    acked_digest: bytes | None
+    """Digest of what the watcher acknowledged last; None where it may have seen something else since."""
     at: float
     """Postgres's time, seconds since the epoch."""
 
@@ -30,6 +34,10 @@ class Claim(NamedTuple):
     def shows_state(self) -> bool:
         """Whether the NOTIFY carries the presentity's document."""
         return self.status != PENDING
+
+    def brings_nothing(self, digest: bytes) -> bool:
+        """Whether its watcher has acknowledged just what a NOTIFY with this digest shows, and is owed no more."""
+        return self.sent_before != 0 and self.status != TERMINATED and digest == self.acked_digest
 
 
 def subscription_state(claim: Claim, dialog: DialogRecord, expires_offset: int = 0) -> str:
@@ -43,7 +51,9 @@ def subscription_state(claim: Claim, dialog: DialogRecord, expires_offset: int =
     return f"{'pending' if claim.status == PENDING else 'active'};expires={left}"
 
 
-def notify_item(claim: Claim, dialog: DialogRecord, document: int, expires_offset: int = 0) -> NotifyItem:
+def notify_item(
+    claim: Claim, dialog: DialogRecord, document: int, expires_offset: int = 0, digest: bytes = b""
+) -> NotifyItem:
     """The item for the edge; `document` is the index of its body in the batch, -1 for none."""
     return NotifyItem(
         presentity_hash=claim.presentity_hash,
@@ -60,4 +70,5 @@ def notify_item(claim: Claim, dialog: DialogRecord, document: int, expires_offse
         subscription_state=subscription_state(claim, dialog, expires_offset),
         local_contact=dialog.local_contact,
         flow=dialog.flow,
+        digest=digest,
     )

@@ -8,6 +8,10 @@ from vedette.rpc.contract import TIMEOUT, UNREACHABLE
 FATAL = frozenset({404, 405, 410, 416, 480, 481, 482, 483, 484, 485, 489, 501, 604})
 """The codes that remove a subscription, whatever else the response carries."""
 LONGEST_RETRY = 3600
+SILENCES = 5
+"""So many NOTIFYs in a row without an answer end a subscription that the first one has not ended."""
+SILENCE_PAUSE = 5.0
+"""Seconds after the first of them until the next one; doubled by each more."""
 
 
 class Verdict(StrEnum):
@@ -17,6 +21,9 @@ class Verdict(StrEnum):
     ENDED = "ended"
     KEPT = "kept"
     AGAIN = "again"
+    SILENT = "silent"
+    UNCHANGED = "unchanged"
+    UNSENT = "unsent"
 
 
 class Settlement(NamedTuple):
@@ -27,9 +34,10 @@ class Settlement(NamedTuple):
     reason: str = ""
 
 
-def settle(status: int, retry_after: int | None) -> Settlement:
+def settle(status: int, retry_after: int | None, *, end_sub_on_timeout: bool = True) -> Settlement:
     """The settlement for a final response, TIMEOUT or UNREACHABLE.
 
+    No answer at all ends the subscription, at once or, without `end_sub_on_timeout`, after SILENCES tries.
     Any other failure keeps the subscription: with Retry-After the state is sent again after that time (RFC 3261
     section 21.5.4), without it waits for the next change, since a failed NOTIFY must not cause another.
     """
@@ -38,7 +46,10 @@ def settle(status: int, retry_after: int | None) -> Settlement:
     if status in FATAL:
         return Settlement(Verdict.ENDED, reason="noresource" if status == 404 else "deactivated")
     if status in {TIMEOUT, UNREACHABLE}:
-        return Settlement(Verdict.ENDED, reason="timeout" if status == TIMEOUT else "giveup")
+        reason = "timeout" if status == TIMEOUT else "giveup"
+        if end_sub_on_timeout:
+            return Settlement(Verdict.ENDED, reason=reason)
+        return Settlement(Verdict.SILENT, SILENCE_PAUSE, reason)
     if retry_after is not None:
         return Settlement(Verdict.AGAIN, seconds=float(min(max(retry_after, 1), LONGEST_RETRY)))
     return Settlement(Verdict.KEPT)

@@ -1,5 +1,6 @@
 """Documents, composed once and shared by all watchers that see the same."""
 
+import hashlib
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -19,26 +20,50 @@ class ViewKey(NamedTuple):
     media_type: str
 
 
+class View(NamedTuple):
+    """What watchers see: the document, before anything of a single dialog is put into it, and its digest."""
+
+    document: Document
+    digest: bytes
+
+
+NO_VIEW = b"-"
+"""In place of the digest, for a watcher that is shown nothing yet; no digest is so short."""
+
+
+def digest_of(document: Document) -> bytes:
+    """16 octets that differ where the media type or the body does."""
+    digest = hashlib.blake2b(document.content_type.encode() + b"\0", digest_size=16)
+    digest.update(document.body)
+    return digest.digest()
+
+
 class Views:
     """The documents of late; `compositions` counts how many were made."""
 
-    def __init__(self, limit: int) -> None:
-        self._documents: Recent[ViewKey, Document] = Recent(limit)
+    def __init__(self, limit: int, *, offline_body: bool = True) -> None:
+        """Without `offline_body` nothing stands for what is not published, where the package allows that."""
+        self._views: Recent[ViewKey, View] = Recent(limit)
+        self._offline_body = offline_body
         self.compositions = 0
 
-    def get(self, key: ViewKey) -> Document | None:
+    def get(self, key: ViewKey) -> View | None:
         """A document that was composed before, None where there is none."""
-        return self._documents.get(key)
+        return self._views.get(key)
 
-    def compose(self, key: ViewKey, publications: Sequence[PublicationRecord]) -> Document:
+    def compose(self, key: ViewKey, publications: Sequence[PublicationRecord]) -> View:
         """The document of a presentity that consists of these publications, in any order."""
+        package = PACKAGES[key.event]
         newest_first = sorted(publications, key=lambda p: (-p.version, p.publication_id))
-        body = PACKAGES[key.event].compose(
-            key.presentity_uri,
-            [Publication(p.publication_id, p.content_type, p.body) for p in newest_first],
-            key.media_type,
-        )
+        body = b""
+        if newest_first or self._offline_body or not package.neutral_is_optional:
+            body = package.compose(
+                key.presentity_uri,
+                [Publication(p.publication_id, p.content_type, p.body) for p in newest_first],
+                key.media_type,
+            )
         self.compositions += 1
         document = Document(key.media_type, body)
-        self._documents.put(key, document)
-        return document
+        view = View(document, digest_of(document))
+        self._views.put(key, view)
+        return view

@@ -197,7 +197,9 @@ class NotifySender:
     def _report(self, item: NotifyItem, status: int, retry_after: int | None = None) -> None:
         name = {TIMEOUT: "timeout", UNREACHABLE: "unreachable"}.get(status, str(status))
         self.outcomes[name] = self.outcomes.get(name, 0) + 1
-        self._reporter.report(Outcome(item.presentity_hash, item.dialog_id, item.cseq, status, retry_after))
+        self._reporter.report(
+            Outcome(item.presentity_hash, item.dialog_id, item.cseq, status, retry_after, item.digest)
+        )
 
     async def drain(self) -> None:
         """Return when nothing is under way."""
