@@ -8,7 +8,7 @@ from tests.conformance.conftest import TIMER_F
 from tests.conformance.observed import notes, saying, subscription, subscriptions, until_ended
 from tests.phone import Dialog, MakePhone, Message, Phone, learn, pidf, token
 from tests.running_set import RunningSet
-from tests.wait import until
+from tests.wait import until, until_true
 
 FATAL = (404, 405, 410, 416, 480, 481, 482, 483, 484, 485, 489, 501, 604)
 NOT_FATAL = (302, 400, 401, 403, 406, 407, 408, 413, 415, 420, 486, 488, 491, 500, 502, 503, 504, 600, 603)
@@ -118,17 +118,30 @@ async def test_not_17_after_retry_after_the_latest_state_is_sent(
 ) -> None:
     alice, bob = await make_phone(running_set), await make_phone(running_set)
     await bob.subscribed(alice.aor)
-    bob.answer = lambda notify: bob.response(notify, 503, "Retry-After: 2 (busy)")
     loop = asyncio.get_running_loop()
+    refused: list[float] = []
+    came: list[tuple[float, str]] = []
+
+    def refuse_once(notify: Message) -> bytes:
+        [note] = notes(notify.body)
+        if note == "refused":
+            refused.append(loop.time())
+            return bob.response(notify, 503, "Retry-After: 2 (busy)")
+        came.append((loop.time(), note))
+        return bob.response(notify, 200)
+
+    bob.answer = refuse_once
     tag = await alice.published(body=pidf(note="refused"))
-    assert notes((await bob.next_notify()).body) == ["refused"]
-    refused_at = loop.time()
-    bob.answer = lambda _: 200
+    await bob.notify_where(saying("refused"))
+    acknowledged: list[tuple[float, str]] = []
     for number in range(5):
         tag = await changed(alice, tag, str(number))
-    again = await bob.notify_where(lambda notify: notes(notify.body) != ["refused"])
-    assert notes(again.body) == ["4"]
-    assert loop.time() - refused_at > 1.9
+        acknowledged.append((loop.time(), str(number)))
+    await bob.notify_where(saying("4"))
+    due = refused[0] + 2
+    at, note = came[0]
+    assert at >= due
+    assert note >= max((known for since, known in acknowledged if since < due), default="0")
 
 
 @pytest.mark.parametrize("transport", ["udp", "tcp"])
@@ -215,17 +228,18 @@ async def test_not_14_txn_06_txn_08_without_an_answer_the_subscription_ends_with
     dialog, _ = await bob.subscribed(alice.aor)
     bob.answer = lambda _: None
     already = len(bob.received)
-    tag = await alice.published(body=pidf(note="unanswered"))
     loop = asyncio.get_running_loop()
+    before = loop.time()
+    tag = await alice.published(body=pidf(note="unanswered"))
     await bob.next_notify()
-    began = loop.time()
     await until_ended(quick_set, dialog)
-    assert loop.time() - began > TIMER_F / 2
+    assert loop.time() - before >= TIMER_F
+    # Timer E doubles up to T2: 11 sends fit in Timer F where no timer is late, 2 where all of them are.
+    least, most = (1, 1) if transport == "tcp" else (2, 11)
+    await until_true(lambda: len(bob.received) - already >= least, "what was sent has come")
     copies = bob.received[already:]
     assert len({copy.raw for copy in copies}) == 1
-    # Timer E doubles up to T2: 11 sends fit in Timer F where no timer is late.
-    least, most = (1, 1) if transport == "tcp" else (3, 11)
-    assert least <= len(copies) <= most
+    assert len(copies) <= most
     await changed(alice, tag, "after")
     bob.answer = lambda _: 200
     assert (await bob.request(bob.subscribe(dialog))).status == 481

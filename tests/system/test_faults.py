@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import json
 import os
 import signal
 from collections.abc import AsyncIterator, Iterator
@@ -122,6 +123,22 @@ async def all_started_again(running: RunningSet, before: dict[tuple[str, int], i
     assert {place for place, pid in before.items() if after[place] != pid} == {
         place for place, pid in before.items() if pid in killed
     }
+
+
+async def edges_know_all_cores(running: RunningSet) -> None:
+    """Return when every edge has found the cores that are there now."""
+
+    async def known() -> bool:
+        cores = sorted(row["address"] for row in await running.processes("core"))
+        return all(
+            said and said[-1] == cores
+            for said in (
+                [json.loads(line)["ready"] for line in log.read_text().splitlines() if '"event": "cores"' in line]
+                for log in (running.data / "log").glob("edge-*.log")
+            )
+        )
+
+    await until(known, "the edges know the cores")
 
 
 @contextlib.contextmanager
@@ -288,6 +305,7 @@ async def test_a_killed_core_fails_no_request(own_set: RunningSet) -> None:
         os.kill(first, signal.SIGKILL)
         await load.goes_on()
         await all_started_again(own_set, before, first)
+        await edges_know_all_cores(own_set)
         os.kill(second, signal.SIGKILL)
         await load.goes_on()
         await hold_to_the_invariants(load)

@@ -86,6 +86,7 @@ class CoreCalls:
 
     def peers_changed(self) -> None:
         """Replicas came or went."""
+        log.info("cores", ready=sorted(peer.address for peer in self._peers.ready()))
         self._start()
 
     def _start(self) -> None:
