@@ -29,6 +29,8 @@ async def show_all(project: Project, report: Report, *, network: str) -> None:
     with report.step("only SIP and REST are published, on loopback; no root, no capabilities") as step:
         step.facts["published"] = ", ".join(await outside.published_ports(project))
         step.facts["user"] = ", ".join(await outside.users(project))
+    with report.step("the services' user of Postgres owns its database and is no superuser") as step:
+        step.facts["user"] = await outside.database_user(project)
     with report.step("secrets are equal everywhere, closed to others, in no image, description or log"):
         secrets = await outside.secrets(project)
     for transport in TRANSPORTS:

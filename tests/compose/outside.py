@@ -54,6 +54,20 @@ async def users(project: Project) -> list[str]:
     return sorted(found)
 
 
+async def database_user(project: Project) -> str:
+    """The services' user of Postgres; AssertionError where it may do more than own its database."""
+    rows = await project.select(
+        "SELECT rolname, rolsuper OR rolcreatedb OR rolcreaterole OR rolreplication OR rolbypassrls, "
+        "pg_get_userbyid(datdba) FROM pg_roles, pg_database WHERE rolname = 'vedette' AND datname = 'vedette'"
+    )
+    assert rows == [["vedette", "f", "vedette"]], rows
+    (others,) = await project.select(
+        "SELECT count(*) FROM pg_stat_activity WHERE client_addr IS NOT NULL AND usename <> 'vedette'"
+    )
+    assert others == ["0"], "somebody else is connected from outside"
+    return rows[0][0]
+
+
 async def secrets(project: Project) -> str:
     """The secrets as all replicas have them; AssertionError where they are open to others, or anywhere else."""
     containers = [container for container in await project.containers() if container.service in OURS]
