@@ -7,7 +7,7 @@ ARGS   ?=
 PYTEST_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help up test lint format lock bench compose-test clean
+.PHONY: help up test lint format lock docs bench compose-test clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*?## ' $(MAKEFILE_LIST) | awk -F ':.*?## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -18,15 +18,19 @@ up: $(VENV)/run.stamp ## run the whole set on this machine (ARGS="--cores 4" and
 test: $(VENV)/dev.stamp ## run all tests on embedded Postgres and Redis (PYTEST_ARGS="-k publish")
 	@$(BIN)/python -m pytest $(PYTEST_ARGS)
 
-lint: $(VENV)/dev.stamp ## ruff, mypy, import-linter
+lint: $(VENV)/dev.stamp ## ruff, mypy, import-linter, generated pages
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy $(addsuffix /,$(MEMBERS)) tests bench
 	$(BIN)/lint-imports --no-cache
+	@$(BIN)/python -m tests.generated_pages --check
 
 format: $(VENV)/dev.stamp ## rewrite the sources in the one style
 	$(BIN)/ruff check --fix-only .
 	$(BIN)/ruff format .
+
+docs: $(VENV)/dev.stamp ## write docs/parameters.md and docs/rfc-coverage.md
+	@$(BIN)/python -m tests.generated_pages
 
 bench: $(VENV)/dev.stamp ## measure beside Kamailio (needs sip-tester and kamailio from Debian)
 	@$(BIN)/python -m bench $(ARGS)

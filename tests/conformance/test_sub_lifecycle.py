@@ -35,6 +35,16 @@ async def test_sub_01_sub_02_sub_27_dlg_01_an_initial_subscribe_gets_200_and_a_n
     assert [message.method for message in bob.received if not message.is_response] == ["NOTIFY", "NOTIFY"]
 
 
+async def test_sub_09_the_first_response_is_the_final_one(running_set: RunningSet, udp_phone: Phone) -> None:
+    """Nobody has published for the presentity, and nobody who could decide about the watcher is asked."""
+    for expires in (600, 0):
+        dialog = udp_phone.dialog(f"sip:{token('nobody')}@example.com")
+        await udp_phone.request(udp_phone.subscribe(dialog, expires=expires))
+        await udp_phone.next_notify()
+    responses = [message.status for message in udp_phone.received if message.is_response]
+    assert responses == [200, 200]
+
+
 @pytest.mark.parametrize("transport", ["udp", "tcp"])
 async def test_sub_02_sub_33_a_notify_never_leaves_before_the_200(
     running_set: RunningSet, make_phone: MakePhone, transport: str

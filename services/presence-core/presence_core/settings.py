@@ -18,7 +18,9 @@ class CoreSettings(StoreSettings):
     """Names as OpenSIPS's and Kamailio's presence modules have them."""
 
     role: Literal["core", "api"] = Field("core", description="core: serves the edges; api: serves REST.")
-    domains: str = Field("", description="Domains served, separated by commas; empty: all. Others get 404.")
+    domains: Annotated[str, About(allowed="domain names separated by commas")] = Field(
+        "", description="Domains served, separated by commas; empty: all. Others get 404."
+    )
     min_expires: Seconds = Field(
         0,
         description="A shorter PUBLISH or SUBSCRIBE gets 423 with Min-Expires. 0: none is too short.",
@@ -53,12 +55,16 @@ class CoreSettings(StoreSettings):
     max_subscriptions: Dialogs = Field(
         10_000, description="Dialogs that a watcher may have at once; more get 403. 0: no limit."
     )
-    to_tag_pref: Annotated[str, Field(pattern=r"^[A-Za-z0-9\-!%*_+`'~]{0,32}$")] = Field(
-        "10", description="First part of the To-tags of dialogs; empty: none."
-    )
-    contact_user: Annotated[str, Field(pattern=r"^[A-Za-z0-9\-_.!~*'()&=+$]{1,64}$")] = Field(
-        "presence", description="User part of our Contact, before the presentity's hash."
-    )
+    to_tag_pref: Annotated[
+        str,
+        Field(pattern=r"^[A-Za-z0-9\-!%*_+`'~]{0,32}$"),
+        About(allowed="up to 32 letters, digits and -!%*_+`'~ (no dot)"),
+    ] = Field("10", description="First part of the To-tags of dialogs; empty: none.")
+    contact_user: Annotated[
+        str,
+        Field(pattern=r"^[A-Za-z0-9\-_.!~*'()&=+$]{1,64}$"),
+        About(allowed="1 to 64 letters, digits and -_.!~*'()&=+$"),
+    ] = Field("presence", description="User part of our Contact, before the presentity's hash.")
     db_batch: Annotated[int, Field(ge=1, le=1000), About("requests")] = Field(
         256, description="Requests in one database call."
     )
@@ -68,7 +74,9 @@ class CoreSettings(StoreSettings):
     queue_size: Annotated[int, Field(ge=1, le=1_000_000), About("requests")] = Field(
         8192, description="Requests that may wait for the database; more get 503."
     )
-    api_host: str = Field("127.0.0.1", description="Address the admin REST listens on (role api).")
+    api_host: Annotated[str, About(allowed="an IP address")] = Field(
+        "127.0.0.1", description="Address the admin REST listens on (role api)."
+    )
     api_port: Port = Field(8080, description="Port of the admin REST (role api).")
     core_peers: PeerListOrNone = Field("", description="Where the api finds presence-core: host:port, ... or @file.")
 

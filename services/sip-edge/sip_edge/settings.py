@@ -15,7 +15,9 @@ Milliseconds = Annotated[int, Field(ge=1, le=60_000), About("milliseconds")]
 class EdgeSettings(ServiceSettings):
     """Timers in milliseconds as RFC 3261 table 4 has them."""
 
-    sip_host: str = Field("127.0.0.1", description="IP address that SIP is listened on, UDP and TCP.")
+    sip_host: Annotated[str, About(allowed="an IP address")] = Field(
+        "127.0.0.1", description="IP address that SIP is listened on, UDP and TCP."
+    )
     sip_port: Port = Field(5060, description="Port that SIP is listened on, UDP and TCP; 0: any free one.")
     reuse_port: bool = Field(False, description="Share the SIP port with other edge processes of the same set.")
     server_address: HostPortOrNone = Field(
@@ -31,7 +33,11 @@ class EdgeSettings(ServiceSettings):
     edge_peers: PeerListOrNone = Field(
         "", description="Where the other edges are that share the port: host:port, ... or @file."
     )
-    sender_header: Annotated[str, Field(pattern=r"^[A-Za-z0-9\-.!%*_+`'~]{0,64}$")] = Field(
+    sender_header: Annotated[
+        str,
+        Field(pattern=r"^[A-Za-z0-9\-.!%*_+`'~]{0,64}$"),
+        About(allowed="the name of a header, of up to 64 characters, or nothing"),
+    ] = Field(
         "",
         description="Header of a PUBLISH with the URI of its sender, as shared lines have it (Sender): the watcher "
         "with this Contact is not notified of the change. Empty: none.",

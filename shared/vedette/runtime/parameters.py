@@ -120,7 +120,7 @@ def _parameter(service: str, name: str, field: FieldInfo) -> Parameter:
     return Parameter(
         name=name,
         services=(service,),
-        type=_type(field.annotation),
+        type=type_of(field.annotation),
         unit=about.unit,
         default=text_of(field.default),
         allowed=allowed(field),
@@ -149,7 +149,7 @@ def allowed(field: FieldInfo) -> str:
     pattern = next((item.pattern for item in field.metadata if getattr(item, "pattern", None)), None)
     if pattern is not None:
         return f"text that matches {pattern}"
-    return "a path" if _type(field.annotation) == "file" else "text"
+    return "a path" if type_of(field.annotation) == "file" else "text"
 
 
 def _any_of(values: tuple[object, ...]) -> str:
@@ -170,7 +170,8 @@ def _range(metadata: Iterable[object]) -> str:
     return f"a whole number from {lowest} to {highest}"
 
 
-def _type(annotation: Any) -> str:
+def type_of(annotation: Any) -> str:
+    """The type in words: number, text, choice, file, or yes or no."""
     if get_origin(annotation) in {types.UnionType, Union}:
         annotation = next(one for one in get_args(annotation) if one is not type(None))
     if get_origin(annotation) is Literal:

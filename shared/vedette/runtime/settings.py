@@ -55,7 +55,9 @@ class Parameters(BaseSettings):
 class ServiceSettings(Parameters):
     """What every service has."""
 
-    rpc_host: str = Field("127.0.0.1", description="Address the RPC server listens on.")
+    rpc_host: Annotated[str, About(allowed="an IP address")] = Field(
+        "127.0.0.1", description="Address the RPC server listens on."
+    )
     rpc_port: Port = Field(0, description="Port of the RPC server; 0: any free one.")
     rpc_address: HostPortOrNone = Field(
         "",
@@ -69,7 +71,9 @@ class ServiceSettings(Parameters):
     log_format: Literal["auto", "json", "text"] = Field(
         "auto", description="One JSON object for each event, or text; auto: text on a terminal."
     )
-    ready_fd: int = Field(-1, description="File descriptor that gets one line when the service is ready; -1: none.")
+    ready_fd: Annotated[int, About("descriptor")] = Field(
+        -1, description="File descriptor that gets one line when the service is ready; -1: none."
+    )
 
 
 def whole_number(value: object) -> object:
@@ -90,11 +94,17 @@ TableName = Annotated[
 class TableSettings(Parameters):
     """The names that operators' tools know our tables by; `vedette migrate` makes a view of each other name."""
 
-    presentity_table: TableName = Field("presentity", description="Name that tools find the publications by.")
-    active_watchers_table: TableName = Field(
-        "active_watchers", description="Name that tools find the subscription dialogs by."
+    presentity_table: TableName = Field(
+        "presentity",
+        description="Name that tools find the publications by. Where it is another, `vedette migrate` makes a view "
+        "of this name with the columns of OpenSIPS and Kamailio; our own table keeps its name.",
     )
-    watchers_table: TableName = Field("watchers", description="Name that tools find the authorization decisions by.")
+    active_watchers_table: TableName = Field(
+        "active_watchers", description="The same for the subscription dialogs (active_watchers)."
+    )
+    watchers_table: TableName = Field(
+        "watchers", description="The same for the decisions about watchers (watchers; empty until there are rules)."
+    )
 
     def table_names(self) -> dict[str, str]:
         """The name of each kind of table."""
@@ -139,7 +149,9 @@ class StoreSettings(ServiceSettings, TableSettings):
         9, description="The table of dialogs in Redis has 2 to this power buckets."
     )
     clean_period: Annotated[int, Field(ge=1, le=86400), About("seconds")] = Field(
-        100, description="Time between the sweeps that remove tombstones."
+        100,
+        description="Time between the sweeps that remove what ended long ago. Whatever it is, an expiry is told "
+        "within a second.",
     )
 
     @model_validator(mode="after")

@@ -91,7 +91,7 @@ CHALLENGES: list[tuple[list[str], dict[str, str]]] = [
 
 @pytest.mark.parametrize("kind", [WWW, PROXY], ids=["401", "407"])
 @pytest.mark.parametrize(("challenges", "expected"), CHALLENGES, ids=lambda value: None)
-async def test_aut_05_a_challenge_is_answered_with_its_strongest_known_algorithm(
+async def test_a_challenge_is_answered_with_its_strongest_known_algorithm(
     kind: tuple[str, str, int], challenges: list[str], expected: dict[str, str]
 ) -> None:
     async with ScriptedServer(asking(kind, *challenges)).running() as server:
@@ -110,7 +110,7 @@ async def test_aut_05_a_challenge_is_answered_with_its_strongest_known_algorithm
         assert fields["cnonce"]
 
 
-async def test_aut_19_the_request_that_answers_is_a_new_one_in_the_same_call() -> None:
+async def test_the_request_that_answers_is_a_new_one_in_the_same_call() -> None:
     async with ScriptedServer(asking(WWW, challenge())).running() as server:
         await published(server)
     first, second = server.requests
@@ -123,7 +123,7 @@ async def test_aut_19_the_request_that_answers_is_a_new_one_in_the_same_call() -
     assert first.body == second.body == DOCUMENT
 
 
-async def test_aut_06_credentials_are_made_for_the_method_and_the_request_uri() -> None:
+async def test_credentials_are_made_for_the_method_and_the_request_uri() -> None:
     script = asking(WWW, challenge("SHA-256"))
     async with ScriptedServer(script).running() as server:
         host, _, port = server.address.partition(":")
@@ -138,7 +138,7 @@ async def test_aut_06_credentials_are_made_for_the_method_and_the_request_uri() 
     assert [m["cseq"].split()[0] for m in server.requests] == ["1", "2", "3", "4"]
 
 
-async def test_aut_09_the_nonce_count_rises_where_a_nonce_comes_again() -> None:
+async def test_the_nonce_count_rises_where_a_nonce_comes_again() -> None:
     async with ScriptedServer(asking(WWW, challenge())).running() as server:
         host, _, port = server.address.partition(":")
         async with UserAgent(

@@ -1,0 +1,31 @@
+"""The generated pages are what they would be written as now, and the one of the parameters misses none."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.generated_pages import PARAMETERS, pages
+from tests.rfc_coverage import CHECKLIST, PAGE
+from vedette.runtime.parameters import LATER, ORIGINAL, parameters
+from vedette_cli.configuration.services import settings_classes
+
+AWAITED = {"db_update_period", "waiting_subs_daysno", "subs_respond_200"}
+"""Parameters that are under way."""
+
+
+@pytest.mark.parametrize("page", [PARAMETERS, PAGE], ids=lambda page: page.name)
+def test_a_page_is_not_stale(page: Path) -> None:
+    texts = dict(pages())
+    if page == PAGE and page not in texts:
+        pytest.skip(f"the RFC checklist is not part of the project and not in {CHECKLIST} (VEDETTE_SHARED)")
+    assert page.read_text(encoding="utf-8") == texts[page], "run `make docs`"
+
+
+def test_every_parameter_of_the_presence_module_is_there() -> None:
+    names = {one.name for one in parameters(settings_classes())}
+    assert {*ORIGINAL, *LATER} - names - AWAITED == set()
+
+
+def test_every_number_that_is_counted_says_of_what() -> None:
+    bare = {one.name for one in parameters(settings_classes()) if one.allowed.startswith("a whole") and not one.unit}
+    assert bare - AWAITED == set()
