@@ -1,13 +1,21 @@
 """`vedette config show` and `vedette config check`, as an operator runs them."""
 
+import asyncio
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
 import asyncpg
 import pytest
 
-from tests.running_set import RunningSet, run, started
+from notifier.settings import NotifierSettings
+from presence_core.settings import CoreSettings
+from sip_edge.settings import EdgeSettings
+from tests.running_set import RunningSet, environment, run, started
+from tests.unit.runtime.test_settings import BAD, FREE_TEXT
+from vedette.runtime.parameters import environment_name
+from vedette.runtime.settings import ServiceSettings, StoreSettings
 
 
 def listed(out: str) -> dict[str, dict[str, Any]]:
@@ -66,6 +74,30 @@ async def test_check_starts_nothing_and_says_what_is_wrong(extra: dict[str, str]
     assert len(lines) == len(told)
     assert all(line.startswith(beginning) for line, beginning in zip(lines, told, strict=True)), lines
     assert out.endswith("parameters, all allowed\n") == (code == 0)
+
+
+@pytest.mark.parametrize(
+    ("module", "kind"), [("sip_edge", EdgeSettings), ("presence_core", CoreSettings), ("notifier", NotifierSettings)]
+)
+async def test_each_service_names_every_parameter_that_is_wrong(module: str, kind: type[ServiceSettings]) -> None:
+    """All at once; sip_host is judged together with others, once these are right."""
+    wrong = {
+        str(name): str(value)
+        for owner, name, value, _ in reversed(BAD)
+        if owner in {kind, StoreSettings} and name in kind.model_fields.keys() - {"sip_host"}
+    }
+    assert wrong.keys() == kind.model_fields.keys() - FREE_TEXT - {"sip_host"}
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", module),
+        stderr=asyncio.subprocess.PIPE,
+        env=environment({environment_name(name): value for name, value in wrong.items()}),
+    )
+    _, err = await asyncio.wait_for(process.communicate(), 60)
+    assert process.returncode == 2
+    lines = {line.partition(": ")[0]: line for line in err.decode().splitlines()}
+    assert lines.keys() == {environment_name(name) for name in wrong}
+    for line in lines.values():
+        assert " Allowed: " in line
 
 
 async def test_parameters_without_effect_are_said_once_at_the_start() -> None:

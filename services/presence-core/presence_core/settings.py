@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Field, field_validator
 
 from presence_core.domain.policy import Policy
-from vedette.runtime.addresses import PeerListOrNone
+from vedette.runtime.addresses import IpAddress, PeerListOrNone
 from vedette.runtime.parameters import About
 from vedette.runtime.settings import Port, StoreSettings, Switch, whole_number
 
@@ -74,9 +74,7 @@ class CoreSettings(StoreSettings):
     queue_size: Annotated[int, Field(ge=1, le=1_000_000), About("requests")] = Field(
         8192, description="Requests that may wait for the database; more get 503."
     )
-    api_host: Annotated[str, About(allowed="an IP address")] = Field(
-        "127.0.0.1", description="Address the admin REST listens on (role api)."
-    )
+    api_host: IpAddress = Field("127.0.0.1", description="Address the admin REST listens on (role api).")
     api_port: Port = Field(8080, description="Port of the admin REST (role api).")
     core_peers: PeerListOrNone = Field("", description="Where the api finds presence-core: host:port, ... or @file.")
 

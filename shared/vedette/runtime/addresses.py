@@ -33,6 +33,13 @@ def check_host_port(value: str) -> str:
     return value
 
 
+def check_ip_address(value: str) -> str:
+    """The value; ValueError where it is no IP address."""
+    if _ip(value, 4) is None and _ip(value, 6) is None:
+        raise ValueError(f"{value!r} is not an IP address")
+    return value
+
+
 def check_peers(value: str) -> str:
     """The value; ValueError, with what is wrong, where it is no list of peers as `Discovery` takes it."""
     for part in value.split(",") if value else []:
@@ -94,3 +101,4 @@ PostgresUrl = Annotated[
 RedisUrl = Annotated[
     str, _url_of("redis", "rediss", "unix"), About(allowed="redis://HOST:PORT/NUMBER or unix://PATH", secret=True)
 ]
+IpAddress = Annotated[str, AfterValidator(check_ip_address), About(allowed="an IP address")]

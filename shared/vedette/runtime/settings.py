@@ -15,7 +15,7 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
-from vedette.runtime.addresses import HostPortOrNone, PostgresUrl, RedisUrl
+from vedette.runtime.addresses import HostPortOrNone, IpAddress, PostgresUrl, RedisUrl
 from vedette.runtime.parameters import PREFIX, About, about_field, allowed, environment_name, masked
 from vedette.store.operator_tables import KINDS, TABLES
 
@@ -55,9 +55,7 @@ class Parameters(BaseSettings):
 class ServiceSettings(Parameters):
     """What every service has."""
 
-    rpc_host: Annotated[str, About(allowed="an IP address")] = Field(
-        "127.0.0.1", description="Address the RPC server listens on."
-    )
+    rpc_host: IpAddress = Field("127.0.0.1", description="Address the RPC server listens on.")
     rpc_port: Port = Field(0, description="Port of the RPC server; 0: any free one.")
     rpc_address: HostPortOrNone = Field(
         "",

@@ -12,8 +12,8 @@ from vedette.runtime.settings import ServiceSettings, StoreSettings, describe, l
 
 SERVICES: tuple[type[ServiceSettings], ...] = (EdgeSettings, CoreSettings, NotifierSettings)
 
-FREE_TEXT = {"rpc_host", "rpc_token_file", "db_password_file", "api_host"}
-"""Parameters that take any text; whether it is an address or a file shows where it is used."""
+FREE_TEXT = {"rpc_token_file", "db_password_file"}
+"""Parameters that take any text; whether the file is there shows where it is read."""
 
 AT_LEAST, AT_MOST = "greater than or equal to {}", "less than or equal to {}"
 
@@ -50,6 +50,9 @@ def address(kind: type[ServiceSettings], name: str) -> list[tuple[object, ...]]:
 SECONDS = (0, 2**31 - 1)
 PORT = (0, 65535)
 BAD: list[tuple[object, ...]] = [
+    (StoreSettings, "rpc_host", "localhost", "an IP address"),
+    (StoreSettings, "rpc_host", "", "an IP address"),
+    (CoreSettings, "api_host", "0.0.0", "an IP address"),
     (StoreSettings, "log_level", "loud", "'debug', 'info', 'warning' or 'error'"),
     (StoreSettings, "log_level", "INFO", "'debug', 'info', 'warning' or 'error'"),
     (StoreSettings, "log_format", "xml", "'auto', 'json' or 'text'"),
