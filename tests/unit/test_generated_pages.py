@@ -1,15 +1,16 @@
 """The generated pages are what they would be written as now, and the one of the parameters misses none."""
 
+import re
 from pathlib import Path
 
 import pytest
 
 from tests.generated_pages import PARAMETERS, pages
-from tests.rfc_coverage import CHECKLIST, PAGE
+from tests.rfc_coverage import CHECKLIST, PAGE, ROOT, find_tests
 from vedette.runtime.parameters import LATER, ORIGINAL, parameters
 from vedette_cli.configuration.services import settings_classes
 
-AWAITED = {"db_update_period", "waiting_subs_daysno", "subs_respond_200"}
+AWAITED = {"fallback2db", "db_update_period", "waiting_subs_daysno", "subs_respond_200"}
 """Parameters that are under way."""
 
 
@@ -24,6 +25,25 @@ def test_a_page_is_not_stale(page: Path) -> None:
 def test_every_parameter_of_the_presence_module_is_there() -> None:
     names = {one.name for one in parameters(settings_classes())}
     assert {*ORIGINAL, *LATER} - names - AWAITED == set()
+
+
+def test_every_parameter_of_the_presence_module_has_a_test_that_changes_it() -> None:
+    """One whose name says so; that of `max_expires_publish` is none of `max_expires`."""
+    names = [test.name for test in find_tests(ROOT / "tests") if "_parameter" in test.name]
+    untested = {
+        name
+        for name in (*ORIGINAL, *LATER)
+        if not any(re.search(rf"_{name}(?=_|$)", _without(test, name)) for test in names)
+    }
+    assert untested - AWAITED == set()
+
+
+def _without(test: str, name: str) -> str:
+    """The name of the test without parameters whose names begin with this one's."""
+    for other in (*ORIGINAL, *LATER):
+        if other.startswith(f"{name}_"):
+            test = test.replace(other, "")
+    return test
 
 
 def test_every_number_that_is_counted_says_of_what() -> None:
