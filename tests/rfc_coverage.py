@@ -11,6 +11,7 @@ import tomllib
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -20,6 +21,9 @@ PAGE = ROOT / "docs" / "rfc-coverage.md"
 
 COMPLETE = ("PUB", "SUB", "NOT")
 """Groups in which every MUST and SHOULD has a test or an argument."""
+
+CLIENT = "tests/unit/user_agent/"
+"""Tests of our own client, which prove nothing of the server that the checklist is about."""
 
 _ROW = re.compile(r"\| (?P<group>[A-Z]{3})-(?P<number>[0-9]{2}) \| (?P<level>[^|]+) \|")
 
@@ -135,12 +139,15 @@ def claims(name: str) -> Iterator[str]:
             group = ""
 
 
-def find_tests(folder: Path) -> Iterator[Proof]:
+@cache
+def find_tests(folder: Path) -> list[Proof]:
     """Every test function below the folder."""
-    for path in sorted(folder.rglob("test_*.py")):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name.startswith("test_"):
-                yield Proof(str(path.relative_to(ROOT)), node.name)
+    return [
+        Proof(str(path.relative_to(ROOT)), node.name)
+        for path in sorted(folder.rglob("test_*.py"))
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name.startswith("test_")
+    ]
 
 
 def claimed(tests: Iterable[Proof]) -> dict[str, list[Proof]]:
@@ -160,6 +167,12 @@ def problems(rows: Iterable[Row], tests: Mapping[str, list[Proof]], arguments: M
         for row, of_row in tests.items()
         if row not in known
         for test in of_row
+    ]
+    found += [
+        f"{proof.path}: {proof.name} claims {row}, but what it tests is no server"
+        for row, of_row in tests.items()
+        for proof in of_row
+        if proof.path.startswith(CLIENT)
     ]
     found += [f"{row} is of no group that tests/rfc_coverage.py knows" for row in known if row[:3] not in GROUPS]
     found += [f"{ARGUMENTS.name}: {row} is no row of the checklist" for row in arguments if row not in known]

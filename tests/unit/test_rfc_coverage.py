@@ -86,6 +86,13 @@ def test_a_claim_or_an_argument_of_no_row_is_told() -> None:
     assert problems([Row("ZZZ", "01", "MUST")], {}, {}) == ["ZZZ-01 is of no group that tests/rfc_coverage.py knows"]
 
 
+def test_a_test_of_our_client_proves_no_row() -> None:
+    tests = claimed([Proof("tests/unit/user_agent/test_a.py", "test_pub_01_a")])
+    assert problems(ROWS, tests, {}) == [
+        "tests/unit/user_agent/test_a.py: test_pub_01_a claims PUB-01, but what it tests is no server"
+    ]
+
+
 def test_the_page_has_a_line_for_each_row_and_the_counts() -> None:
     arguments = {"PUB-02": Argument("Because."), "AUT-01": Argument("Later.", not_yet=True)}
     lines = page(ROWS, claimed([A_TEST]), arguments).splitlines()

@@ -39,7 +39,7 @@ async def publishing(server: ScriptedServer, transport: str = "udp") -> AsyncIte
 
 
 @pytest.mark.parametrize("transport", ["udp", "tcp"])
-async def test_pub_01_initial_refresh_modify_and_remove_use_the_newest_tag(transport: str) -> None:
+async def test_initial_refresh_modify_and_remove_use_the_newest_tag(transport: str) -> None:
     server = script(ok("a"), ok("b"), ok("c", 300), ok("c.removed", 0))
     async with publishing(server, transport) as publisher:
         await publisher.publish(b"<one/>", 600)
@@ -138,7 +138,7 @@ async def test_a_refused_refresh_keeps_the_tag() -> None:
         assert publisher.etag == "b"
 
 
-async def test_txn_06_a_request_without_answer_is_sent_again_and_given_up() -> None:
+async def test_a_request_without_answer_is_sent_again_and_given_up() -> None:
     server = ScriptedServer(lambda _: None)
     async with server.running():
         host, _, port = server.address.partition(":")

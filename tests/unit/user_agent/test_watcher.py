@@ -49,9 +49,7 @@ STATES: list[tuple[str, tuple[str, int | None, str | None, int | None]]] = [
 
 
 @pytest.mark.parametrize(("value", "expected"), STATES)
-def test_not_01_subscription_state_is_read(
-    value: str, expected: tuple[str, int | None, str | None, int | None]
-) -> None:
+def test_subscription_state_is_read(value: str, expected: tuple[str, int | None, str | None, int | None]) -> None:
     found = read_notification(notify_with(f"Subscription-State: {value}", "Content-Type: text/plain", body=b"hello"))
     assert (found.state, found.expires, found.reason, found.retry_after) == expected
     assert (found.cseq, found.content_type, found.body) == (7, "text/plain", b"hello")
@@ -89,7 +87,7 @@ async def watching(
 
 
 @pytest.mark.parametrize("transport", ["udp", "tcp"])
-async def test_sub_11_subscribe_refresh_and_unsubscribe_are_one_dialog(transport: str) -> None:
+async def test_subscribe_refresh_and_unsubscribe_are_one_dialog(transport: str) -> None:
     async with watching(transport=transport) as (server, watcher, _):
         await watcher.subscribe(600)
         assert watcher.expires == 600
@@ -165,7 +163,7 @@ async def test_a_retransmitted_notify_is_answered_again_and_told_once() -> None:
         assert len(seen) == 1
 
 
-async def test_sub_33_a_notify_that_overtakes_the_2xx_is_taken() -> None:
+async def test_a_notify_that_overtakes_the_2xx_is_taken() -> None:
     held: list[Message] = []
 
     def script(request: Message) -> bytes | None:
