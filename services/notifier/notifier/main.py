@@ -125,6 +125,7 @@ async def _serve(settings: NotifierSettings, identity: Identity, stop: asyncio.E
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(DRAIN):
             await delivery.drain()
+    await delivery.close()
     await server.stop()
     await tasks.cancel()
     await edges.close()

@@ -8,7 +8,8 @@ import socket
 import structlog
 
 from sip_edge.adapters.resolver import Resolver
-from sip_edge.adapters.rpc import DatagramsHandler, NotifiesHandler
+from sip_edge.adapters.rpc import DatagramsHandler, NotifiesHandler, WithdrawalsHandler
+from sip_edge.domain.taken_batches import TakenBatches
 from sip_edge.flows.core_calls import CoreCalls
 from sip_edge.flows.edge import Edge
 from sip_edge.flows.foreign_responses import ForeignResponses
@@ -19,7 +20,7 @@ from sip_edge.flows.requests import RequestFlow
 from sip_edge.settings import EdgeSettings
 from vedette import VERSION
 from vedette.rpc.client import Peers
-from vedette.rpc.contract import DATAGRAMS, NOTIFIES
+from vedette.rpc.contract import DATAGRAMS, NOTIFIES, WITHDRAWALS
 from vedette.rpc.discovery import Discovery
 from vedette.rpc.server import HttpServer, rpc_app
 from vedette.runtime.logs import configure
@@ -93,10 +94,15 @@ async def _serve(settings: EdgeSettings, identity: Identity, stop: asyncio.Event
         max_body=settings.max_body_size,
     )
     edge.attach(endpoint)
+    batches = TakenBatches()
     app = rpc_app(
         token=token,
         who=identity.hello,
-        handlers={NOTIFIES: NotifiesHandler(sender), DATAGRAMS: DatagramsHandler(edge)},
+        handlers={
+            NOTIFIES: NotifiesHandler(sender, batches),
+            WITHDRAWALS: WithdrawalsHandler(batches),
+            DATAGRAMS: DatagramsHandler(edge),
+        },
         heard=lambda _hello: None,
     )
     server = HttpServer(app, listener)

@@ -10,6 +10,7 @@ PREFIX: Final = "/rpc/v1"
 HELLO: Final = f"{PREFIX}/hello"
 REQUESTS: Final = f"{PREFIX}/requests"
 NOTIFIES: Final = f"{PREFIX}/notifies"
+WITHDRAWALS: Final = f"{PREFIX}/withdrawals"
 OUTCOMES: Final = f"{PREFIX}/outcomes"
 DATAGRAMS: Final = f"{PREFIX}/datagrams"
 
@@ -153,6 +154,19 @@ class NotifyBatch(msgspec.Struct, array_like=True, frozen=True):
 
     documents: list[Document]
     items: list[NotifyItem]
+    id: bytes = b""
+    """Names the batch, should its answer be lost; empty: it cannot be withdrawn."""
+
+
+class Withdrawal(msgspec.Struct, array_like=True, frozen=True):
+    """A batch whose answer did not come: what of it has not been taken by now must not be taken any more.
+
+    The answer is Taken, and again the same for a copy.
+    """
+
+    id: bytes
+    items: int
+    """How many the batch has."""
 
 
 class Taken(msgspec.Struct, array_like=True, frozen=True):

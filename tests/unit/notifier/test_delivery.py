@@ -5,6 +5,7 @@ import contextlib
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from types import ModuleType
 
 import msgspec
 import pytest
@@ -13,14 +14,20 @@ from notifier.domain.claims import Claim
 from notifier.domain.outcome_policy import Settlement, Verdict
 from notifier.domain.views import NO_VIEW, Views, digest_of
 from notifier.flows import delivery as delivery_module
-from notifier.flows.delivery import DISPATCHES, EDGE_FULL_PAUSE, EDGE_GONE_PAUSE, FAULT_PAUSE, Delivery
+from notifier.flows import handover as handover_module
+from notifier.flows.delivery import DISPATCHES, Delivery
+from notifier.flows.handover import EDGE_FULL_PAUSE, EDGE_GONE_PAUSE, FAULT_PAUSE
+from tests.phone import pidf
 from tests.unit.notifier.claimed import ALICE, PENDING, TERMINATED, claim, dialog
 from tests.unit.notifier.worlds import ClaimStore, States
 from tests.unit.rpc.serving import hello, peers_of, served_together
 from tests.wait import until_true
 from vedette.documents.pidf import neutral
+from vedette.records import PublicationRecord
+from vedette.rpc import client as rpc_client
+from vedette.rpc import server as rpc_server
 from vedette.rpc.client import Peers
-from vedette.rpc.contract import NOTIFIES, Document, NotifyBatch, Outcome, Taken
+from vedette.rpc.contract import NOTIFIES, WITHDRAWALS, Document, NotifyBatch, Outcome, Taken, Withdrawal
 from vedette.rpc.server import NotReadyError
 from vedette.store.database import StoreError, StoreUnavailableError, StoreUndecidedError
 
@@ -38,6 +45,18 @@ class Edge:
     answer: bytes | None = None
     fault: Exception | None = None
     gate: asyncio.Event = field(default_factory=asyncio.Event)
+    withdrawn: list[Withdrawal] = field(default_factory=list)
+    deaf: int = 0
+    """So many withdrawals get no answer."""
+    not_taken: list[int] = field(default_factory=list)
+    """What it says to a withdrawal."""
+
+    async def withdraw(self, body: bytes) -> bytes:
+        self.withdrawn.append(msgspec.msgpack.decode(body, type=Withdrawal))
+        if self.deaf:
+            self.deaf -= 1
+            raise RuntimeError("a fault")
+        return msgspec.msgpack.encode(Taken(self.not_taken))
 
     async def take(self, body: bytes) -> bytes:
         self.taken.append(msgspec.msgpack.decode(body, type=NotifyBatch))
@@ -55,7 +74,7 @@ class Edge:
 async def edges(*instances: str) -> AsyncIterator[list[Edge]]:
     """Running edges, whose gates are open."""
     found = [Edge(instance) for instance in instances]
-    async with served_together(*({NOTIFIES: edge.take} for edge in found)) as heres:
+    async with served_together(*({NOTIFIES: edge.take, WITHDRAWALS: edge.withdraw} for edge in found)) as heres:
         for edge, here in zip(found, heres, strict=True):
             edge.address, here.me = here.address, hello(edge.instance)
             edge.gate.set()
@@ -114,7 +133,11 @@ async def delivering(claims: list[Claim], *, to: list[Edge], suppress: bool = Tr
     ]
     async with peers_of(*(edge.address for edge in to)) as peers:
         await peers.probe()
-        yield world(ClaimStore(claims), States(*records), peers, suppress=suppress)
+        w = world(ClaimStore(claims), States(*records), peers, suppress=suppress)
+        try:
+            yield w
+        finally:
+            await w.delivery.close()
 
 
 async def test_watchers_of_one_view_share_one_document() -> None:
@@ -230,7 +253,7 @@ async def test_an_edge_that_may_have_taken_them_keeps_its_marks_and_is_suspected
 
 
 async def test_an_edge_that_does_not_answer_in_time_keeps_its_marks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(delivery_module, "RPC_TIMEOUT", 0.2)
+    monkeypatch.setattr(handover_module, "RPC_TIMEOUT", 0.2)
     async with edges("edge-1") as [edge]:
         edge.gate.clear()
         async with delivering([claim("a")], to=[edge]) as w:
@@ -238,6 +261,75 @@ async def test_an_edge_that_does_not_answer_in_time_keeps_its_marks(monkeypatch:
             assert w.store.applied == []
             assert w.gone == [("edge-1", edge.address)]
             edge.gate.set()
+
+
+@pytest.mark.parametrize("not_taken", [[], [0], [1, 2], [0, 1, 2]])
+async def test_an_edge_whose_answer_was_lost_is_asked_until_it_tells_what_it_did_not_take(
+    not_taken: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(handover_module, "WITHDRAWAL_PAUSE", 0.01)
+    async with edges("edge-1") as [edge], delivering([claim(name) for name in "abc"], to=[edge]) as w:
+        edge.fault, edge.deaf, edge.not_taken = RuntimeError("a fault"), 2, not_taken
+        await w.deliver()
+        await until_true(lambda: len(edge.withdrawn) == 3, "the edge is asked until it answers")
+        await until_true(lambda: not w.delivery._handover._withdrawals, "its answer is acted on")
+        assert w.store.given_back() == {"abc"[index]: EDGE_FULL_PAUSE for index in not_taken}
+        assert {(asked.id, asked.items) for asked in edge.withdrawn} == {(edge.taken[0].id, 3)}
+    assert len(edge.taken) == 1
+
+
+async def test_an_edge_that_never_tells_is_not_asked_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(handover_module, "WITHDRAWAL_PAUSE", 0.01)
+    monkeypatch.setattr(handover_module, "WITHDRAWAL_PATIENCE", 0.1)
+    async with edges("edge-1") as [edge], delivering([claim("a")], to=[edge]) as w:
+        edge.fault, edge.deaf = RuntimeError("a fault"), 1_000_000
+        await w.deliver()
+        await until_true(lambda: not w.delivery._handover._withdrawals, "nobody asks any more")
+        assert w.store.applied == []
+
+
+async def test_batches_have_names_of_their_own() -> None:
+    async with edges("edge-1") as [edge], delivering([claim("a")], to=[edge]) as w:
+        w.store.batches += [[claim("a", cseq=number)] for number in range(4, 8)]
+        await w.deliver()
+    assert len({batch.id for batch in edge.taken}) == 5
+    assert all(len(batch.id) == 12 for batch in edge.taken)
+
+
+async def test_documents_that_are_too_many_octets_together_go_in_several_batches(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    uris = [f"sip:user-{number}@example.com" for number in range(5)]
+    monkeypatch.setattr(handover_module, "BATCH_BODIES", 2 * len(neutral(uris[0])) + 10)
+    claims = [claim(f"{number}{name}", uri) for number, uri in enumerate(uris) for name in "ab"]
+    async with edges("edge-1") as [edge], delivering(claims, to=[edge]) as w:
+        await w.deliver()
+    assert [[item.dialog_id.decode() for item in batch.items] for batch in edge.taken] == [
+        ["0a", "0b", "1a", "1b"], ["2a", "2b", "3a", "3b"], ["4a", "4b"],
+    ]  # fmt: skip
+    assert [len(batch.documents) for batch in edge.taken] == [2, 2, 1]
+    assert w.store.applied == []
+
+
+@pytest.mark.parametrize("limited", [rpc_client, rpc_server], ids=["here", "there"])
+async def test_a_batch_that_is_too_large_is_halved_and_one_notify_that_is_so_is_not_sent(
+    limited: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    claims = [claim("a"), claim("b", CAROL), claim("c"), claim("d", CAROL)]
+    async with edges("edge-1") as [edge], delivering(claims, to=[edge]) as w:
+        w.states.publications[CAROL] = [publication("x" * 4000)]
+        monkeypatch.setattr(limited, "MAX_BODY", 2000)
+        await w.deliver()
+        assert [peer.failures for peer in w.delivery._handover._edges.known()] == [0]
+    assert edge.dialogs() == ["a", "c"]
+    assert [(outcome.dialog_id, settlement.verdict) for outcome, settlement in w.store.applied] == [
+        (b"b", Verdict.KEPT), (b"d", Verdict.KEPT),
+    ]  # fmt: skip
+    assert w.gone == []
+
+
+def publication(note: str) -> PublicationRecord:
+    return PublicationRecord(b"p" * 16, 5, 1, "application/pidf+xml", pidf(note=note), 2000.0)
 
 
 async def test_an_edge_that_hangs_delays_no_other() -> None:
@@ -260,14 +352,14 @@ async def test_a_fault_of_ours_with_one_edge_gives_back_nothing_that_another_too
         edges("edge-1", "edge-2") as [edge, other],
         delivering([claim("a"), claim("b")], to=[edge, other]) as w,
     ):
-        encode = w.delivery._encode
+        encode = w.delivery._handover._encode
 
         def encode_or_fail(batch: NotifyBatch) -> bytes:
             if batch.items[0].dialog_id == b"a":
                 raise OverflowError("a fault of ours")
             return encode(batch)
 
-        monkeypatch.setattr(w.delivery, "_encode", encode_or_fail)
+        monkeypatch.setattr(w.delivery._handover, "_encode", encode_or_fail)
         await w.deliver()
         assert w.store.given_back("again") == {"a": FAULT_PAUSE}
     assert [edge.dialogs(), other.dialogs()] == [[], ["b"]]

@@ -115,6 +115,34 @@ def test_a_view_that_cannot_be_composed_is_not_remembered() -> None:
     assert (views.get(key), views.compositions) == (None, 0)
 
 
+def test_views_are_bounded_by_octets_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    package = replace(PACKAGES["presence"], compose=lambda _uri, publications, _type: publications[0].body)
+    monkeypatch.setattr(views_module, "PACKAGES", {"presence": package})
+    monkeypatch.setattr(views_module, "MAX_OCTETS", 50_000)
+    views = Views(1000)
+    sizes = [20_000, 20_000, 20_000, 60_000, 1]
+    keys = [KEY._replace(version=version) for version in range(len(sizes))]
+    for key, size in zip(keys, sizes, strict=True):
+        record = PublicationRecord(b"p" * 16, 5, 1, "text/plain", b"x" * size, 2000.0)
+        assert len(views.compose(key, [record]).document.body) == size
+    assert [views.get(key) is not None for key in keys] == [False, True, True, False, True]
+
+
+@given(max_weight=st.integers(0, 20), steps=st.lists(st.tuples(st.integers(0, 4), st.integers(0, 9)), max_size=40))
+def test_recent_weighs_no_more_than_it_may(max_weight: int, steps: list[tuple[int, int]]) -> None:
+    recent: Recent[int, int] = Recent(100, max_weight=max_weight, weigh=lambda _, weight: weight)
+    model: list[tuple[int, int]] = []
+    for key, weight in steps:
+        recent.put(key, weight)
+        model = [item for item in model if item[0] != key]
+        if weight <= max_weight:
+            model.append((key, weight))
+        while sum(held for _, held in model) > max_weight:
+            model.pop(0)
+        assert recent.weight == sum(held for _, held in model) <= max_weight
+        assert len(recent) == len(model)
+
+
 @given(
     limit=st.integers(0, 4),
     steps=st.lists(st.tuples(st.booleans(), st.integers(0, 6)), max_size=40),

@@ -10,6 +10,10 @@ from vedette.events.registry import PACKAGES
 from vedette.records import PublicationRecord
 from vedette.rpc.contract import Document
 
+MAX_OCTETS = 64 * 1024 * 1024
+"""Of the documents that are remembered, with what goes with each."""
+_OVERHEAD = 1000
+
 
 class ViewKey(NamedTuple):
     """What a document depends on."""
@@ -43,7 +47,7 @@ class Views:
 
     def __init__(self, limit: int, *, offline_body: bool = True) -> None:
         """Without `offline_body` nothing stands for what is not published, where the package allows that."""
-        self._views: Recent[ViewKey, View] = Recent(limit)
+        self._views: Recent[ViewKey, View] = Recent(limit, max_weight=MAX_OCTETS, weigh=_octets)
         self._offline_body = offline_body
         self.compositions = 0
 
@@ -67,3 +71,7 @@ class Views:
         view = View(document, digest_of(document))
         self._views.put(key, view)
         return view
+
+
+def _octets(key: ViewKey, view: View) -> int:
+    return len(view.document.body) + len(key.presentity_uri) + _OVERHEAD

@@ -3,16 +3,16 @@
 import asyncio
 from collections.abc import Callable, Sequence
 
-import msgspec
 import structlog
 
-from notifier.domain.claims import Claim, notify_item
+from notifier.domain.claims import Claim
 from notifier.domain.outcome_policy import Settlement, Verdict
-from notifier.domain.views import NO_VIEW, View, ViewKey, Views
+from notifier.domain.views import View, ViewKey, Views
+from notifier.flows.handover import EDGE_GONE_PAUSE, FAULT_PAUSE, HandOver, Share, digest, view_key
 from notifier.flows.ports import DeliveryStore, StateReading
 from vedette.records import DialogRecord
-from vedette.rpc.client import NotDoneError, OutcomeUnknownError, Peer, Peers
-from vedette.rpc.contract import NOTIFIES, UNREADABLE, NotifyBatch, NotifyItem, Outcome, Taken
+from vedette.rpc.client import Peers
+from vedette.rpc.contract import Outcome
 from vedette.store.database import StoreError, StoreUndecidedError
 
 CLAIM_EVENTS = 500
@@ -20,11 +20,6 @@ CLAIM_DIALOGS = 1000
 DISPATCHES = 4
 POLL = 1.0
 POLL_WITHOUT_BELL = 0.1
-RPC_TIMEOUT = 5.0
-EDGE_FULL_PAUSE = 0.5
-EDGE_GONE_PAUSE = 1.0
-FAULT_PAUSE = 30.0
-"""Before what we could not compose or hand over, through a fault of ours, is tried again."""
 
 log = structlog.get_logger()
 
@@ -52,17 +47,13 @@ class Delivery:
         self._store = store
         self._reader = reader
         self._views = views
-        self._edges = edges
         self._bell_heard = bell_heard
-        self._edge_gone = edge_gone
         self._claims_lost = claims_lost
-        self._expires_offset = expires_offset
         self._suppress_unchanged = suppress_unchanged
         self._woken = asyncio.Event()
         self._slots = asyncio.Semaphore(DISPATCHES)
         self._dispatches: set[asyncio.Task[None]] = set()
-        self._encode = msgspec.msgpack.Encoder().encode
-        self._decode = msgspec.msgpack.Decoder(Taken).decode
+        self._handover = HandOver(edges, settle=self._settle, edge_gone=edge_gone, expires_offset=expires_offset)
         self.claimed = 0
         self.suppressed = 0
         """NOTIFYs that were not sent because they would have brought nothing new."""
@@ -138,10 +129,10 @@ class Delivery:
             dialog = dialogs.get(claim.dialog_id)
             if dialog is None:
                 continue
-            key = _view(claim, dialogs)
+            key = view_key(claim, dialogs)
             if key is not None and key not in views:
                 without_document.append(claim)
-            elif self._suppress_unchanged and claim.brings_nothing(_digest(key, views)):
+            elif self._suppress_unchanged and claim.brings_nothing(digest(key, views)):
                 unchanged.append(claim)
             else:
                 by_edge.setdefault((dialog.edge_instance, dialog.edge_address), []).append(claim)
@@ -150,7 +141,7 @@ class Delivery:
         settled, *ends = await asyncio.gather(
             self._settle_unchanged(unchanged),
             *(
-                self._hand_over(instance, address, group, dialogs, views)
+                self._handover.hand_over(Share(instance, address, group, dialogs, views))
                 for (instance, address), group in by_edge.items()
             ),
             return_exceptions=True,
@@ -159,11 +150,10 @@ class Delivery:
             # Not given back: where it was carried out, their CSeqs may be others' by now.
             log.error("cannot settle what is unchanged", notifies=len(unchanged), exc_info=settled)
             self._claims_lost()
-        for group, end in zip(by_edge.values(), ends, strict=True):
+        for end in ends:
             if isinstance(end, Exception):
-                # A fault of ours: what other edges took is on its way and must not be given back with this.
-                log.error("cannot hand over", notifies=len(group), exc_info=end)
-                await self._give_back(group, FAULT_PAUSE)
+                log.error("cannot hand over", exc_info=end)
+                self._claims_lost()
 
     async def _settle_unchanged(self, claims: Sequence[Claim]) -> None:
         """Their watchers have what they would get: the marks are cleared, and the CSeqs are free again."""
@@ -183,7 +173,7 @@ class Delivery:
         needed: dict[ViewKey, int] = {}
         views: dict[ViewKey, View] = {}
         for claim in claims:
-            key = _view(claim, dialogs)
+            key = view_key(claim, dialogs)
             if key is None or key in views or key in needed:
                 continue
             known = self._views.get(key)
@@ -202,63 +192,21 @@ class Delivery:
                     log.exception("cannot compose", presentity=key.presentity_uri, package=key.event)
         return views
 
-    async def _hand_over(
-        self,
-        instance: str,
-        address: str,
-        claims: list[Claim],
-        dialogs: dict[bytes, DialogRecord],
-        views: dict[ViewKey, View],
-    ) -> None:
-        """Have one edge send the NOTIFYs of its dialogs."""
-        peer = self._edges.by_instance(instance) or Peer(address)
-        shared: dict[ViewKey, int] = {}
-        items: list[NotifyItem] = []
-        for claim in claims:
-            key = _view(claim, dialogs)
-            index = -1
-            if key is not None and views[key].document.body:
-                index = shared.setdefault(key, len(shared))
-            dialog = dialogs[claim.dialog_id]
-            items.append(notify_item(claim, dialog, index, self._expires_offset, _digest(key, views)))
-        body = self._encode(NotifyBatch([views[key].document for key in shared], items))
-        try:
-            answer = await self._edges.call(peer, NOTIFIES, body, timeout=RPC_TIMEOUT, instance=instance)
-            refused = [claims[index] for index in self._decode(answer).refused]
-        except NotDoneError as error:
-            log.info("edge did not take notifies", edge=instance, notifies=len(items), reason=str(error))
-            self._edge_gone(instance, address)
-            await self._give_back(claims, EDGE_GONE_PAUSE, Verdict.UNSENT)
-        except (OutcomeUnknownError, *UNREADABLE, IndexError) as error:
-            # It may be sending them: its outcomes, or its end, or time will tell.
-            log.warning("edge may have taken notifies", edge=instance, notifies=len(items), reason=str(error))
-            self._edge_gone(instance, address)
-        else:
-            if refused:
-                await self._give_back(refused, EDGE_FULL_PAUSE, Verdict.UNSENT)
-
     async def _give_back(self, claims: Sequence[Claim], seconds: float, verdict: Verdict = Verdict.AGAIN) -> None:
         """These are owed again, after a pause; UNSENT: they were surely not sent."""
-        settlement = Settlement(verdict, seconds=seconds)
-        outcomes = [(_outcome(claim), settlement) for claim in claims]
+        await self._settle(claims, Settlement(verdict, seconds=seconds))
+
+    async def _settle(self, claims: Sequence[Claim], settlement: Settlement) -> None:
         try:
-            await self._store.apply(outcomes)
+            await self._store.apply([(_outcome(claim), settlement) for claim in claims])
         except StoreError as error:
             log.warning("cannot give back notifies", notifies=len(claims), reason=str(error))
             self._claims_lost()
 
+    async def close(self) -> None:
+        """Ask no edge any more what it took."""
+        await self._handover.close()
+
 
 def _outcome(claim: Claim, digest: bytes = b"") -> Outcome:
     return Outcome(claim.presentity_hash, claim.dialog_id, claim.cseq, 0, None, digest)
-
-
-def _digest(key: ViewKey | None, views: dict[ViewKey, View]) -> bytes:
-    return NO_VIEW if key is None else views[key].digest
-
-
-def _view(claim: Claim, dialogs: dict[bytes, DialogRecord]) -> ViewKey | None:
-    """What the NOTIFY of the claim shows; None for nothing."""
-    dialog = dialogs.get(claim.dialog_id)
-    if dialog is None or not claim.shows_state:
-        return None
-    return ViewKey(claim.presentity_uri, claim.event, claim.version, dialog.accept)

@@ -1,23 +1,50 @@
 """The RPC calls that the edge answers: NOTIFYs from the notifiers, responses from its siblings."""
 
+import time
+
 import msgspec
 
+from sip_edge.domain.taken_batches import TakenBatches
 from sip_edge.flows.edge import Edge
 from sip_edge.flows.notifies import NotifySender
-from vedette.rpc.contract import DatagramBatch, NotifyBatch, Taken
+from vedette.rpc.contract import DatagramBatch, NotifyBatch, Taken, Withdrawal
 
 
 class NotifiesHandler:
-    """Takes a batch of NOTIFYs at once; their outcomes follow on their own way."""
+    """Takes a batch of NOTIFYs at once; their outcomes follow on their own way. A copy changes nothing."""
 
-    def __init__(self, sender: NotifySender) -> None:
+    def __init__(self, sender: NotifySender, batches: TakenBatches) -> None:
         self._sender = sender
+        self._batches = batches
         self._read = msgspec.msgpack.Decoder(NotifyBatch).decode
         self._write = msgspec.msgpack.Encoder().encode
 
     async def __call__(self, body: bytes) -> bytes:
         """What was not taken."""
-        return self._write(Taken(self._sender.take(self._read(body))))
+        batch = self._read(body)
+        if not batch.id:
+            return self._write(Taken(self._sender.take(batch)))
+        refused = self._batches.of(batch.id)
+        if refused is None:
+            refused = []
+            # Before it is taken: were a fault to leave it half done, the rest would rather be missed than sent twice.
+            self._batches.put(batch.id, refused, time.monotonic())
+            refused += self._sender.take(batch)
+        return self._write(Taken(refused))
+
+
+class WithdrawalsHandler:
+    """Tells what of a batch was taken, and sees to it that nothing more of it is."""
+
+    def __init__(self, batches: TakenBatches) -> None:
+        self._batches = batches
+        self._read = msgspec.msgpack.Decoder(Withdrawal).decode
+        self._write = msgspec.msgpack.Encoder().encode
+
+    async def __call__(self, body: bytes) -> bytes:
+        """What was not taken."""
+        asked = self._read(body)
+        return self._write(Taken(self._batches.withdraw(asked.id, asked.items, time.monotonic())))
 
 
 class DatagramsHandler:
