@@ -22,17 +22,43 @@ A value that is not allowed stops the start, with the name of the parameter and 
 `vedette config show` lists what is in force and where it comes from.
 """
 
-TABLE = [
-    "| Parameter | Environment | Service | Type | Unit | Default | Allowed | Meaning |",
-    "|---|---|---|---|---|---|---|---|",
-]
+COLUMNS = ("Parameter", "Environment", "Service", "Type", "Unit", "Default", "Allowed", "Meaning")
+THEIRS = {
+    "db_url": "none",
+    "presentity_table": "presentity",
+    "active_watchers_table": "active_watchers",
+    "watchers_table": "watchers",
+    "clean_period": "100",
+    "to_tag_pref": "10",
+    "expires_offset": "0",
+    "max_expires": "3600",
+    "server_address": "none",
+    "fallback2db": "0",
+    "subs_htable_size": "9",
+    "pres_htable_size": "9",
+    "enable_sphere_check": "0",
+    "max_expires_publish": "3600",
+    "max_expires_subscribe": "3600",
+    "min_expires": "0",
+    "min_expires_action": "1",
+    "db_update_period": "100",
+    "waiting_subs_daysno": "3",
+    "contact_user": "presence",
+    "end_sub_on_timeout": "1",
+    "notify_offline_body": "0",
+    "mix_dialog_presence": "0",
+    "sip_uri_match": "0",
+    "cseq_offset": "0",
+    "subs_respond_200": "1",
+}
+"""Defaults of OpenSIPS, or of Kamailio where only that has the parameter."""
 ORDER = ("sip-edge", "presence-core", "notifier")
 
 
 def page() -> str:
     """The text of the page."""
     found = parameters({service: settings_classes()[service] for service in ORDER})
-    lines = [HEAD]
+    lines = [HEAD, "Theirs is the default of OpenSIPS, or of Kamailio where only that has the parameter.", ""]
     lines += _section("The thirteen of the original", (one for one in found if one.origin == "original"))
     lines += _section("Of the later modules", (one for one in found if one.origin == "later"))
     own = [one for one in found if one.origin == "vedette"]
@@ -41,14 +67,19 @@ def page() -> str:
         title = "All services" if len(services) == len(ORDER) else " and ".join(services)
         lines += _section(title, (one for one in own if one.services == services), level=3)
     lines += ["## Parameters of the originals that are not here", "", "| Theirs | Here |", "|---|---|"]
-    lines += [f"| `{name}` | {reason} |" for name, reason in REPLACED.items()]
+    lines += [f"| `{name}` | {_text(reason)} |" for name, reason in REPLACED.items()]
     lines += ["", "## `vedette up`", "", "| Option | Type | Default | Allowed | Meaning |", "|---|---|---|---|---|"]
     lines += _options()
     return "\n".join(lines) + "\n"
 
 
 def _section(title: str, of_it: Iterable[Parameter], *, level: int = 2) -> list[str]:
-    return [f"{'#' * level} {title}", "", *TABLE, *map(_row, of_it), ""]
+    of_it = list(of_it)
+    columns = list(COLUMNS)
+    if of_it and of_it[0].name in THEIRS:
+        columns.insert(columns.index("Default") + 1, "Theirs")
+    head = [f"| {' | '.join(columns)} |", f"|{'---|' * len(columns)}"]
+    return [f"{'#' * level} {title}", "", *head, *map(_row, of_it), ""]
 
 
 def _row(one: Parameter) -> str:
@@ -62,6 +93,7 @@ def _row(one: Parameter) -> str:
         one.type,
         one.unit,
         f"`{one.default}`" if one.default else "empty",
+        *([THEIRS[one.name]] if one.name in THEIRS else []),
         _text(one.allowed),
         meaning,
     )
@@ -70,7 +102,7 @@ def _row(one: Parameter) -> str:
 
 def _text(text: str) -> str:
     """Text for a cell of a table; what Markdown would read as more than text is kept from it."""
-    for character in "\\|*_`<>":
+    for character in "\\|*_<>" if text.count("`") % 2 == 0 else "\\|*_<>`":
         text = text.replace(character, f"\\{character}")
     return text
 

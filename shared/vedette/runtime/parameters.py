@@ -28,23 +28,43 @@ LATER = (
 
 _PLACES = {name: number for number, name in enumerate((*ORIGINAL, *LATER))}
 
+_REPLICAS = "Replicas on one database share all state; nothing is copied between them."
+
 REPLACED = {
     "subs_db_mode": "fallback2db says whether Postgres or Redis has the dialogs.",
     "publ_cache": "Published state is always in Postgres and cached in Redis; pres_htable_size shapes the cache.",
     "timeout_rm_subs": "Its name here is end_sub_on_timeout.",
     "local_log_level": "log_level says it for a whole service.",
+    "local_log_facility": "Logs go to the error output; whoever starts the services keeps them.",
     "db_table_lock_type": "A presentity is locked by its own row, never a table.",
-    "query_lock": "A presentity is locked by its own row, always.",
     "send_fast_notify": "A NOTIFY leaves as soon as the change is committed, always.",
-    "notifier_processes": "Run more notifiers (`vedette scale notifier=N`).",
+    "notifier_processes": "Run more notifiers (vedette scale notifier=N).",
     "notifier_poll_rate": "Notifiers are woken, and poll each second.",
     "waitn_time": "Changes are merged while a NOTIFY is outstanding, and never held back.",
     "fetch_rows": "Rows are read in batches of bounded size.",
-    "force_delete": "A publication that ended is gone from every answer at once.",
+    "force_delete": "A publication that ends is always told to its watchers.",
     "startup_mode": "A start leaves the tables as they are.",
-    "cluster_id": "Replicas on one database need no cluster of their own.",
-    "cluster_federation_mode": "Replicas on one database need no cluster of their own.",
-    "cluster_sharing_tags": "Any replica does any work; none owns a dialog.",
+    "timer_mode": "Timers run in the notifiers.",
+    "pres_subs_mode": "There is no routing script that would read a subscription.",
+    "subs_remove_match": "A dialog is always found by its whole id.",
+    "delete_same_subs": "The same Call-ID and From tag with a higher CSeq always replaces the older subscription.",
+    "retrieve_order": "docs/composition.md says in which order documents are composed.",
+    "retrieve_order_by": "docs/composition.md says in which order documents are composed.",
+    "xavp_cfg": "docs/composition.md says in which order documents are composed.",
+    "bla_presentity_spec": "Shared lines are not served yet.",
+    "bla_fix_remote_target": "Shared lines are not served yet.",
+    "cluster_id": _REPLICAS,
+    "cluster_federation_mode": _REPLICAS,
+    "cluster_be_active_shtag": _REPLICAS,
+    "cluster_pres_events": _REPLICAS,
+    "enable_dmq": _REPLICAS,
+    "enable_pres_dmq": _REPLICAS,
+    "enable_pres_sync_dmq": _REPLICAS,
+    "enable_subs_dmq": _REPLICAS,
+    "enable_subs_sync_dmq": _REPLICAS,
+    "skip_notify_dmq": _REPLICAS,
+    "default_socket": _REPLICAS,
+    "dmq_peer_id": _REPLICAS,
 }
 """Other parameters of those modules, which we do not have, and what does their job."""
 
