@@ -7,8 +7,11 @@ import socket
 
 import structlog
 
+from sip_edge.adapters.certificates import read_certificates
+from sip_edge.adapters.listeners import open_listeners
 from sip_edge.adapters.resolver import Resolver
 from sip_edge.adapters.rpc import DatagramsHandler, NotifiesHandler, WithdrawalsHandler
+from sip_edge.domain.local_addresses import LocalAddresses
 from sip_edge.domain.taken_batches import TakenBatches
 from sip_edge.flows.core_calls import CoreCalls
 from sip_edge.flows.edge import Edge
@@ -24,11 +27,12 @@ from vedette.rpc.contract import DATAGRAMS, NOTIFIES, WITHDRAWALS
 from vedette.rpc.discovery import Discovery
 from vedette.rpc.server import HttpServer, rpc_app
 from vedette.runtime.logs import configure
-from vedette.runtime.process import Identity, StartError, Tasks, announce_ready, run_service, unless_stopped
+from vedette.runtime.process import Identity, Tasks, announce_ready, run_service, unless_stopped
 from vedette.runtime.settings import load_settings
 from vedette.runtime.start import open_listener, read_token, rpc_address, say_remarks
 from vedette.sip.transaction.timers import Timers
 from vedette.transport.endpoint import Endpoint
+from vedette.transport.limits import ConnectionLimits
 
 QUEUE = 8192
 DRAIN_REQUESTS = 3.0
@@ -63,15 +67,15 @@ async def _serve(settings: EdgeSettings, identity: Identity, stop: asyncio.Event
     calls = CoreCalls(cores, max_batch=settings.call_batch, max_queue=QUEUE)
     reporter = OutcomeReporter(notifiers)
     open_subscribes = OpenSubscribes()
-    addresses: dict[str, str] = {}
-    resolver = Resolver(_family(settings.sip_host))
+    addresses = LocalAddresses()
+    resolver = Resolver(_family(settings.sip_hosts[0]))
     sender = NotifySender(
         endpoint=lambda: edge.endpoint(),
         open_subscribes=open_subscribes,
         reporter=reporter,
         resolve=resolver.resolve,
         instance=identity.instance,
-        via_addresses=addresses,
+        local_addresses=addresses,
         user_agent=f"vedette/{VERSION}",
         max_jobs=settings.max_notifies,
     )
@@ -87,11 +91,20 @@ async def _serve(settings: EdgeSettings, identity: Identity, stop: asyncio.Event
     )
     foreign = ForeignResponses(siblings, identity.instance)
     edge = Edge(requests, sender, foreign)
+    certificates = read_certificates(settings)
     endpoint = Endpoint(
         edge,
         Timers(settings.t1 / 1000, settings.t2 / 1000, settings.t4 / 1000),
-        max_connections=settings.max_connections,
+        limits=ConnectionLimits(
+            total=settings.max_connections,
+            per_source=settings.max_connections_per_source,
+            opening=settings.handshake_timeout,
+            message=settings.message_timeout,
+            idle=settings.idle_timeout,
+        ),
         max_body=settings.max_body_size,
+        tls=certificates.contexts if certificates is not None else None,
+        origins=[origin.strip() for origin in settings.ws_origins.split(",") if origin.strip()],
     )
     edge.attach(endpoint)
     batches = TakenBatches()
@@ -115,23 +128,17 @@ async def _serve(settings: EdgeSettings, identity: Identity, stop: asyncio.Event
     tasks.keep("edge peers", siblings.watch)
     tasks.keep("outcomes", reporter.run)
     tasks.keep("foreign responses", foreign.run)
+    if certificates is not None:
+        tasks.keep("certificates", certificates.watch)
     tasks.keep("report", lambda: _report(endpoint, requests, sender, foreign, reporter))
-    try:
-        await endpoint.open(settings.sip_host, settings.sip_port, reuse_port=settings.reuse_port)
-    except OSError as error:
-        place = f"{settings.sip_host}:{settings.sip_port}"
-        raise StartError(f"cannot listen on {place} (SIP over UDP and TCP): {error.strerror or error}") from None
-    host, port = endpoint.address
-    sip_address = settings.server_address or (f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
-    addresses.update({"udp": sip_address, "tcp": sip_address})
+    ports = await open_listeners(endpoint, settings, addresses)
     identity.ready = True
-    log.info("ready", sip=sip_address, rpc=identity.address)
+    log.info("ready", rpc=identity.address, **ports.advertised)
     announce_ready(
         settings.ready_fd,
         address=identity.address,
         instance=identity.instance,
-        sip=f"{host}:{port}",
-        server=sip_address,
+        **ports.listening,
     )
     await stop.wait()
     log.info("stopping")
@@ -181,6 +188,9 @@ async def _report(
             "foreign_responses": foreign.passed_on,
             "stray_responses": foreign.dropped,
             "outcomes_lost": reporter.lost,
+            "connections_refused": endpoint.connections_refused,
+            "connections_cut": endpoint.connections_cut,
+            "failed_handshakes": endpoint.failed_handshakes,
         }
         if counted != before:
             log.info("counted", **counted)

@@ -5,23 +5,65 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from vedette.runtime.addresses import HostPortOrNone, PeerList, PeerListOrNone
+from vedette.runtime.addresses import HostPortsOrNone, PeerList, PeerListOrNone
 from vedette.runtime.parameters import About
-from vedette.runtime.settings import ParameterError, Port, ServiceSettings
+from vedette.runtime.settings import OptionalFile, OptionalPort, ParameterError, Port, ServiceSettings
 
 Milliseconds = Annotated[int, Field(ge=1, le=60_000), About("milliseconds")]
+Seconds = Annotated[int, Field(ge=1, le=86_400), About("seconds")]
 
 
 class EdgeSettings(ServiceSettings):
     """Timers in milliseconds as RFC 3261 table 4 has them."""
 
-    sip_host: Annotated[str, About(allowed="an IP address")] = Field(
-        "127.0.0.1", description="IP address that SIP is listened on, UDP and TCP."
+    sip_host: Annotated[str, About(allowed="an IP address, or an IPv4 and an IPv6 one separated by a comma")] = Field(
+        "127.0.0.1", description="Where SIP is listened on, on every transport."
     )
     sip_port: Port = Field(5060, description="Port that SIP is listened on, UDP and TCP; 0: any free one.")
     reuse_port: bool = Field(False, description="Share the SIP port with other edge processes of the same set.")
-    server_address: HostPortOrNone = Field(
-        "", description="host:port that clients reach the edge by, for Contact and Via; empty: as it listens."
+    tls_port: OptionalPort = Field(
+        None, description="Port that SIP over TLS is listened on; 0: any free one; nothing: no TLS."
+    )
+    ws_port: OptionalPort = Field(
+        None, description="Port that SIP over WebSocket is listened on; 0: any free one; nothing: no WebSocket."
+    )
+    wss_port: OptionalPort = Field(
+        None, description="Port that SIP over WebSocket and TLS is listened on; 0: any free one; nothing: none."
+    )
+    server_address: HostPortsOrNone = Field(
+        "",
+        description="host:port that clients reach the edge by, for Contact and Via; empty: as it listens. "
+        "One for IPv4 and one for IPv6 may be given, separated by a comma.",
+    )
+    tls_server_address: HostPortsOrNone = Field(
+        "", description="The same for TLS; empty: the host of server_address, and the port that TLS is on."
+    )
+    ws_server_address: HostPortsOrNone = Field("", description="The same for WebSocket.")
+    wss_server_address: HostPortsOrNone = Field("", description="The same for WebSocket over TLS.")
+    tls_certificate: OptionalFile = Field(
+        None,
+        description="Certificate of this server in PEM, followed by those of the authorities below the root. "
+        "A file that changes is read again within seconds, or at once with SIGHUP.",
+    )
+    tls_key: OptionalFile = Field(
+        None, description="Its private key in PEM, without a password; nothing: in the file of the certificate."
+    )
+    tls_client_ca: OptionalFile = Field(
+        None, description="Authorities in PEM whose certificates clients have to show; nothing: clients show none."
+    )
+    tls_client_certificate: Literal["required", "optional"] = Field(
+        "required",
+        description="optional: a client without a certificate is let in, one with a bad one is not. "
+        "Counts only with tls_client_ca.",
+    )
+    tls_ca: OptionalFile = Field(
+        None, description="Authorities in PEM of the servers that NOTIFYs go to over TLS; nothing: the system's."
+    )
+    tls_check_servers: bool = Field(
+        True, description="Whether a server that a NOTIFY goes to over TLS has to prove its name or address."
+    )
+    ws_origins: str = Field(
+        "", description="Web sites, like https://app.example.com, whose scripts may connect; empty: all of them."
     )
     auth: Literal["", "none"] = Field(
         "", description="none: everybody may publish and subscribe. Has to be said where SIP is not on loopback."
@@ -49,7 +91,17 @@ class EdgeSettings(ServiceSettings):
         131072, description="A larger body gets 413."
     )
     max_connections: Annotated[int, Field(ge=1, le=1_000_000), About("connections")] = Field(
-        10_000, description="TCP connections that may be open."
+        10_000, description="Connections of TCP, TLS and WebSocket that may be open."
+    )
+    max_connections_per_source: Annotated[int, Field(ge=1, le=1_000_000), About("connections")] = Field(
+        1_000, description="Of them, those from one IPv4 address or one IPv6 /64; a proxy in front is one source."
+    )
+    handshake_timeout: Seconds = Field(10, description="Time for the handshakes of TLS and WebSocket.")
+    message_timeout: Seconds = Field(
+        20, description="Time for a message that has begun to arrive, and for a client to read what is sent to it."
+    )
+    idle_timeout: Seconds = Field(
+        3900, description="A connection is closed after so long without an octet from the client."
     )
     max_ongoing: Annotated[int, Field(ge=1, le=1_000_000), About("requests")] = Field(
         10_000, description="Requests that wait for their answer; more get 503."
@@ -61,18 +113,35 @@ class EdgeSettings(ServiceSettings):
         256, description="Requests in one call to presence-core."
     )
 
+    @property
+    def sip_hosts(self) -> list[str]:
+        """The addresses that SIP is listened on."""
+        return [host.strip() for host in self.sip_host.split(",")]
+
     @model_validator(mode="after")
     def _closed_to_strangers(self) -> Self:
-        try:
-            address = ipaddress.ip_address(self.sip_host)
-        except ValueError:
-            raise ParameterError("sip_host", f"{self.sip_host!r} is not an IP address") from None
-        if not address.is_loopback and self.auth != "none":
-            raise ParameterError(
-                "sip_host",
-                f"{self.sip_host} is not loopback and there is no authentication: "
-                "say VEDETTE_AUTH=none to let everybody in",
-            )
-        if address.is_unspecified and not self.server_address:
-            raise ParameterError("server_address", f"has to be set where VEDETTE_SIP_HOST is {self.sip_host}")
+        addresses = []
+        for host in self.sip_hosts:
+            try:
+                addresses.append(ipaddress.ip_address(host))
+            except ValueError:
+                raise ParameterError("sip_host", f"{self.sip_host!r} is not an IP address") from None
+        if len({address.version for address in addresses}) < len(addresses):
+            raise ParameterError("sip_host", f"{self.sip_host} has two addresses of one IP version")
+        for address in addresses:
+            if not address.is_loopback and self.auth != "none":
+                raise ParameterError(
+                    "sip_host",
+                    f"{address} is not loopback and there is no authentication: "
+                    "say VEDETTE_AUTH=none to let everybody in",
+                )
+            if address.is_unspecified and not self.server_address:
+                raise ParameterError("server_address", f"has to be set where VEDETTE_SIP_HOST is {self.sip_host}")
+        return self
+
+    @model_validator(mode="after")
+    def _has_a_certificate(self) -> Self:
+        for name, port in (("TLS_PORT", self.tls_port), ("WSS_PORT", self.wss_port)):
+            if port is not None and self.tls_certificate is None:
+                raise ParameterError("tls_certificate", f"has to be set where VEDETTE_{name} is")
         return self

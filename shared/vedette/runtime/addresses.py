@@ -93,6 +93,13 @@ HostPortOrNone = Annotated[
     AfterValidator(lambda value: check_host_port(value) if value else value),
     About(allowed=f"{_HOST_PORT}; or empty"),
 ]
+HostPortsOrNone = Annotated[
+    str,
+    AfterValidator(
+        lambda value: ",".join(check_host_port(part.strip()) for part in value.split(",")) if value else ""
+    ),
+    About(allowed=f"{_HOST_PORT}; one for each IP version, with a comma; or empty"),
+]
 PeerList = Annotated[str, AfterValidator(_check_some_peers), About(allowed=_PEERS)]
 PeerListOrNone = Annotated[str, AfterValidator(check_peers), About(allowed=f"{_PEERS}; or empty")]
 PostgresUrl = Annotated[

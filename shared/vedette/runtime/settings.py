@@ -22,6 +22,19 @@ from vedette.store.operator_tables import KINDS, TABLES
 Port = Annotated[int, Field(ge=0, le=65535), About("port")]
 
 
+def _nothing(value: object) -> object:
+    """None for an empty text, as compose passes on what nobody has set."""
+    return None if value == "" else value
+
+
+OptionalPort = Annotated[
+    Annotated[int, Field(ge=0, le=65535)] | None,
+    BeforeValidator(_nothing),
+    About("port", allowed="a whole number from 0 to 65535, or nothing"),
+]
+OptionalFile = Annotated[Path | None, BeforeValidator(_nothing)]
+
+
 class ParameterError(ValueError):
     """A rule between parameters that is broken; `name` is the field to blame. For model validators."""
 

@@ -7,12 +7,14 @@ class Flow(NamedTuple):
     """A transport, the far end's address, and for streams the connection (its id inside one edge process)."""
 
     transport: str
-    """`udp` or `tcp`, in lower case."""
+    """`udp`, `tcp`, `tls`, `ws` or `wss`."""
     host: str
     """IP address of the far end, without brackets."""
     port: int
     connection: int = 0
     """0 for datagrams, or where any connection to that address will do."""
+    name: str = ""
+    """For TLS to an address that was looked up: the name that the far end's certificate has to hold."""
 
     @property
     def reliable(self) -> bool:

@@ -1,6 +1,7 @@
 """A SIP endpoint: sockets, transactions and one timer, driven by asyncio."""
 
 import asyncio
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from vedette.sip.errors import NotSipError, SipError
@@ -15,10 +16,17 @@ from vedette.sip.transaction.layer import (
     TransactionLayer,
 )
 from vedette.sip.transaction.timers import Timers
-from vedette.transport.tcp import TcpTransport
+from vedette.transport.limits import Census, ConnectionLimits
+from vedette.transport.streams import StreamTransport
+from vedette.transport.tcp import StreamWire
+from vedette.transport.tls import TlsContexts
 from vedette.transport.udp import UdpTransport
+from vedette.transport.websocket import WebSocketWire
+from vedette.transport.wire import Wire
 
 _PADDING = b"\r\n\0 \t"
+_BY_LENGTH = frozenset({"tcp", "tls"})
+"""Transports on which only Content-Length tells where a message ends."""
 
 
 class EndpointUser(Protocol):
@@ -35,21 +43,46 @@ class EndpointUser(Protocol):
 
 
 class Endpoint:
-    """UDP and TCP on one address, with the transactions of everything that passes."""
+    """The sockets of one server or user agent, with the transactions of everything that passes."""
 
     def __init__(
-        self, user: EndpointUser, timers: Timers, *, max_connections: int = 10_000, max_body: int = 262_144
+        self,
+        user: EndpointUser,
+        timers: Timers,
+        *,
+        limits: ConnectionLimits | None = None,
+        max_body: int = 262_144,
+        tls: TlsContexts | None = None,
+        origins: Sequence[str] = (),
     ) -> None:
+        """`tls`: the certificates, without which there is no TLS and no WSS; `max_body` in octets.
+
+        `origins`: the web sites whose scripts may connect over WebSocket; empty: all.
+        """
         self._user = user
         self._loop = asyncio.get_running_loop()
         self.layer = TransactionLayer(timers)
-        self.udp: UdpTransport | None = None
-        self.tcp = TcpTransport(
-            received=self._stream_message,
-            failed=self._flow_failed,
-            max_connections=max_connections,
-            max_body=max_body,
-        )
+        self._udp: dict[bool, UdpTransport] = {}
+        self._streams: dict[str, StreamTransport] = {}
+        self._census = Census(limits or ConnectionLimits())
+
+        def streams(kind: str, make_wire: Callable[[], Wire], contexts: TlsContexts | None, *, dials: bool) -> None:
+            self._streams[kind] = StreamTransport(
+                kind,
+                make_wire=make_wire,
+                received=self._stream_message,
+                failed=self._flow_failed,
+                limits=limits or ConnectionLimits(),
+                census=self._census,
+                tls=contexts,
+                dials=dials,
+            )
+
+        streams("tcp", lambda: StreamWire(max_body=max_body), None, dials=True)
+        streams("ws", lambda: WebSocketWire(max_body=max_body, origins=origins), None, dials=False)
+        if tls is not None:
+            streams("tls", lambda: StreamWire(max_body=max_body), tls, dials=True)
+            streams("wss", lambda: WebSocketWire(max_body=max_body, origins=origins), tls, dials=False)
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = float("inf")
         self._draining = False
@@ -57,26 +90,60 @@ class Endpoint:
         """Datagrams and stream messages dropped because they are no SIP."""
         self.broken_responses = 0
 
-    async def open(self, host: str, port: int, *, reuse_port: bool = False) -> None:
-        """Listen on UDP and TCP; OSError where the address is taken. With port 0 both get the same free port."""
+    async def open(self, host: str, port: int, *, reuse_port: bool = False) -> int:
+        """Listen on UDP and TCP; the port, with port 0 a free one. OSError where the address is taken.
+
+        May be called once for IPv4 and once for IPv6.
+        """
         for _ in range(20):
-            self.udp = UdpTransport(host, port, self._datagrams, reuse_port=reuse_port)
+            udp = UdpTransport(host, port, self._datagrams, reuse_port=reuse_port)
             try:
-                await self.tcp.listen(host, self.udp.address[1], reuse_port=reuse_port)
+                await self._streams["tcp"].listen(host, udp.address[1], reuse_port=reuse_port)
             except OSError:
-                self.udp.close()
-                self.udp = None
+                udp.close()
                 if port:
                     raise
                 continue
-            self.udp.start()
-            return
+            self._udp[":" in host] = udp
+            udp.start()
+            return udp.address[1]
         raise OSError("no port is free on both UDP and TCP")
+
+    async def open_stream(self, transport: str, host: str, port: int, *, reuse_port: bool = False) -> int:
+        """Listen on `tls`, `ws` or `wss`; the port. OSError as `open`."""
+        streams = self._streams[transport]
+        await streams.listen(host, port, reuse_port=reuse_port)
+        return streams.addresses[-1][1]
 
     @property
     def address(self) -> tuple[str, int]:
-        """Host and port that are listened on."""
-        return self.tcp.address
+        """Host and port that are listened on for UDP and TCP, the first of them."""
+        return self._streams["tcp"].addresses[0]
+
+    def is_open(self, flow: Flow) -> bool:
+        """Whether the flow's own connection is open."""
+        streams = self._streams.get(flow.transport)
+        return streams is not None and streams.has(flow)
+
+    @property
+    def connections(self) -> dict[str, int]:
+        """How many connections are open, by transport."""
+        return {kind: len(streams) for kind, streams in self._streams.items() if len(streams)}
+
+    @property
+    def connections_refused(self) -> int:
+        """Connections that were closed at once because there were too many."""
+        return sum(streams.refused for streams in self._streams.values())
+
+    @property
+    def connections_cut(self) -> int:
+        """Connections that were cut because they were silent or slow for too long."""
+        return sum(streams.cut for streams in self._streams.values())
+
+    @property
+    def failed_handshakes(self) -> int:
+        """Connections that TLS has ended."""
+        return sum(streams.failed_handshakes for streams in self._streams.values())
 
     def now(self) -> float:
         """The clock of the transactions."""
@@ -128,7 +195,7 @@ class Endpoint:
 
     def _stream_message(self, framed: Framed, flow: Flow) -> None:
         if framed.data:
-            self._receive(framed.data, flow, stream=True, error=framed.error)
+            self._receive(framed.data, flow, stream=flow.transport in _BY_LENGTH, error=framed.error)
         else:
             self.not_sip += 1
         self._drain()
@@ -183,10 +250,15 @@ class Endpoint:
 
     def _send(self, flow: Flow, data: bytes) -> None:
         if flow.transport == "udp":
-            if self.udp is not None:
-                self.udp.send(flow, data)
+            udp = self._udp.get(":" in flow.host)
+            if udp is not None:
+                udp.send(flow, data)
+            return
+        streams = self._streams.get(flow.transport)
+        if streams is not None:
+            streams.send(flow, data)
         else:
-            self.tcp.send(flow, data)
+            self._loop.call_soon(self._flow_failed, flow)
 
     def _arm(self) -> None:
         deadline = self.layer.next_timer()
@@ -207,7 +279,8 @@ class Endpoint:
         """Close all sockets and forget all transactions."""
         if self._timer is not None:
             self._timer.cancel()
-        if self.udp is not None:
-            self.udp.close()
-            self.udp = None
-        await self.tcp.close()
+        for udp in self._udp.values():
+            udp.close()
+        self._udp.clear()
+        for streams in self._streams.values():
+            await streams.close()

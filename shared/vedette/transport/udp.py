@@ -35,6 +35,9 @@ class UdpTransport:
         """Datagrams that the kernel did not take."""
         try:
             self._socket.setblocking(False)
+            if family == socket.AF_INET6:
+                # As asyncio does for TCP: IPv4 has a socket of its own.
+                self._socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
             if reuse_port:
                 self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
             for option, forced in ((socket.SO_RCVBUF, _SO_RCVBUFFORCE), (socket.SO_SNDBUF, _SO_SNDBUFFORCE)):

@@ -86,11 +86,37 @@ def test_uas_17_to_tags_begin_with_what_the_operator_prefers_and_lead_back(prefe
         (Flow("udp", "192.0.2.7", 5060), "192.0.2.1:5060", "@192.0.2.1:5060"),
         (Flow("tcp", "192.0.2.7", 40000, 3), "192.0.2.1:5060", "@192.0.2.1:5060;transport=tcp"),
         (Flow("udp", "2001:db8::7", 5060), "[2001:db8::1]:5060", "@[2001:db8::1]:5060"),
+        (Flow("tls", "192.0.2.7", 40000, 3), "192.0.2.1:5061", "@192.0.2.1:5061;transport=tls"),
+        (Flow("ws", "192.0.2.7", 40000, 3), "192.0.2.1:80", "@192.0.2.1:80;transport=ws"),
+        (Flow("wss", "192.0.2.7", 40000, 3), "sip.example:443", "@sip.example:443;transport=ws"),
     ],
 )
 def test_clients_2_our_contact_is_reachable_by_the_watchers_transport(flow: Flow, local: str, contact: str) -> None:
     command = planned(subscribe(flow=flow, local_address=local), Policy(secret=b"s" * 32, contact_user="pa"))
     assert command.local_contact == f"sip:pa-{HASH & 0xFFFFFFFF:08x}{contact}"
+
+
+@pytest.mark.parametrize(
+    ("fields", "transport", "contact"),
+    [
+        ({"request_uri": "sips:alice@example.com"}, "tls", "sips:{}@192.0.2.1:5061"),
+        ({"request_uri": "SIPS:alice@example.com"}, "wss", "sips:{}@192.0.2.1:5061;transport=ws"),
+        ({"contacts": ["<sips:bob@192.0.2.7>"]}, "tls", "sips:{}@192.0.2.1:5061"),
+        ({"record_route": ["<sips:proxy.example;lr>"]}, "tls", "sips:{}@192.0.2.1:5061"),
+        (
+            {"contacts": ["<sips:bob@192.0.2.7>"], "record_route": ["<sip:proxy.example;lr>"]},
+            "tls",
+            "sip:{}@192.0.2.1:5061;transport=tls",
+        ),
+        ({"request_uri": "sips:alice@example.com"}, "udp", "sip:{}@192.0.2.1:5061"),
+    ],
+)
+def test_trn_24_our_contact_is_sips_where_the_watcher_wants_tls_on_every_hop(
+    fields: dict[str, Any], transport: str, contact: str
+) -> None:
+    call = subscribe(flow=Flow(transport, "192.0.2.7", 40000, 3), local_address="192.0.2.1:5061")
+    command = planned(changed(call, **fields), Policy(secret=b"s" * 32, contact_user="pa"))
+    assert command.local_contact == contact.format(f"pa-{HASH & 0xFFFFFFFF:08x}")
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,9 @@ from vedette.runtime.settings import ServiceSettings, StoreSettings, describe, l
 
 SERVICES: tuple[type[ServiceSettings], ...] = (EdgeSettings, CoreSettings, NotifierSettings)
 
-FREE_TEXT = {"rpc_token_file", "db_password_file"}
+FREE_TEXT = {
+    "rpc_token_file", "db_password_file", "tls_certificate", "tls_key", "tls_client_ca", "tls_ca", "ws_origins",
+}  # fmt: skip
 """Parameters that take any text; whether the file is there shows where it is read."""
 
 AT_LEAST, AT_MOST = "greater than or equal to {}", "less than or equal to {}"
@@ -45,6 +47,11 @@ def address(kind: type[ServiceSettings], name: str) -> list[tuple[object, ...]]:
         (kind, name, "0.0.0.0:5060", "stands for all addresses"),
         (kind, name, "[::]:5060", "stands for all addresses"),
     ]
+
+
+def optional_port(name: str) -> list[tuple[object, ...]]:
+    """Bad values of a port that may be left out."""
+    return [row for row in whole_number(EdgeSettings, name, *PORT) if row[2]]
 
 
 SECONDS = (0, 2**31 - 1)
@@ -130,6 +137,20 @@ BAD: list[tuple[object, ...]] = [
     (NotifierSettings, "end_sub_on_timeout", "no", "0 or 1"),
     (NotifierSettings, "notify_offline_body", "", "0 or 1"),
     *whole_number(EdgeSettings, "sip_port", *PORT),
+    *address(EdgeSettings, "tls_server_address"),
+    *address(EdgeSettings, "ws_server_address"),
+    *address(EdgeSettings, "wss_server_address"),
+    *optional_port("tls_port"),
+    *optional_port("ws_port"),
+    *optional_port("wss_port"),
+    *whole_number(EdgeSettings, "max_connections_per_source", 1, 1_000_000),
+    *whole_number(EdgeSettings, "handshake_timeout", 1, 86_400),
+    *whole_number(EdgeSettings, "message_timeout", 1, 86_400),
+    *whole_number(EdgeSettings, "idle_timeout", 1, 86_400),
+    (EdgeSettings, "tls_client_certificate", "none", "'required' or 'optional'"),
+    (EdgeSettings, "tls_check_servers", "perhaps", "valid boolean"),
+    (EdgeSettings, "sip_host", "127.0.0.1,127.0.0.2", "two addresses of one IP version"),
+    (EdgeSettings, "sip_host", "127.0.0.1,", "IP address"),
     *whole_number(EdgeSettings, "t1", 1, 60_000),
     *whole_number(EdgeSettings, "t2", 1, 60_000),
     *whole_number(EdgeSettings, "t4", 1, 60_000),
@@ -201,6 +222,24 @@ GOOD: list[tuple[type[ServiceSettings], str, str, object]] = [
     (EdgeSettings, "sip_host", "::1", "::1"),
     (EdgeSettings, "sip_host", "127.0.0.53", "127.0.0.53"),
     (EdgeSettings, "sip_port", "0", 0),
+    (EdgeSettings, "sip_host", "127.0.0.1, ::1", "127.0.0.1, ::1"),
+    (EdgeSettings, "tls_port", "", None),
+    (EdgeSettings, "ws_port", "0", 0),
+    (EdgeSettings, "wss_port", "", None),
+    (EdgeSettings, "tls_server_address", "sip.example:5061", "sip.example:5061"),
+    (EdgeSettings, "ws_server_address", "sip.example:80", "sip.example:80"),
+    (EdgeSettings, "wss_server_address", "sip.example:443", "sip.example:443"),
+    (EdgeSettings, "tls_certificate", "/etc/tls.pem", Path("/etc/tls.pem")),
+    (EdgeSettings, "tls_key", "", None),
+    (EdgeSettings, "tls_client_ca", "/etc/ca.pem", Path("/etc/ca.pem")),
+    (EdgeSettings, "tls_ca", "/etc/ca.pem", Path("/etc/ca.pem")),
+    (EdgeSettings, "tls_client_certificate", "optional", "optional"),
+    (EdgeSettings, "tls_check_servers", "false", False),
+    (EdgeSettings, "ws_origins", "https://app.example", "https://app.example"),
+    (EdgeSettings, "max_connections_per_source", "1", 1),
+    (EdgeSettings, "handshake_timeout", "1", 1),
+    (EdgeSettings, "message_timeout", "86400", 86400),
+    (EdgeSettings, "idle_timeout", "60", 60),
     (EdgeSettings, "reuse_port", "true", True),
     (EdgeSettings, "server_address", "sip.example:5060", "sip.example:5060"),
     (EdgeSettings, "auth", "none", "none"),
@@ -309,6 +348,17 @@ def test_an_edge_on_all_addresses_has_to_know_its_own(
     assert line.startswith(f"VEDETTE_SERVER_ADDRESS: has to be set where VEDETTE_SIP_HOST is {host}")
     monkeypatch.setenv("VEDETTE_SERVER_ADDRESS", "sip.example:5060")
     assert load_settings(EdgeSettings).server_address == "sip.example:5060"
+
+
+@pytest.mark.parametrize("port", ["TLS_PORT", "WSS_PORT"])
+def test_tls_needs_a_certificate(
+    port: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv(f"VEDETTE_{port}", "5061")
+    (line,) = refused(EdgeSettings, capsys)
+    assert line.startswith(f"VEDETTE_TLS_CERTIFICATE: has to be set where VEDETTE_{port} is")
+    monkeypatch.setenv("VEDETTE_TLS_CERTIFICATE", "/etc/tls.pem")
+    assert getattr(load_settings(EdgeSettings), port.lower()) == 5061
 
 
 # the file

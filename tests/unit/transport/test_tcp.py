@@ -12,7 +12,10 @@ from tests.unit.transport.wires import HOST, closed_port, connect, connect_and_r
 from tests.wait import until_true
 from vedette.sip.flow import Flow
 from vedette.sip.framing import Framed
-from vedette.transport.tcp import MAX_UNSENT_OCTETS, PONG, TcpTransport
+from vedette.transport.connection import MAX_UNSENT_OCTETS
+from vedette.transport.limits import Census, ConnectionLimits
+from vedette.transport.streams import StreamTransport
+from vedette.transport.tcp import PONG, StreamWire
 
 REQUEST = wire()
 OTHER = wire(changed(("Call-ID", "c2")))
@@ -26,8 +29,14 @@ class Recorder:
         self.received: list[tuple[Framed, Flow]] = []
         self.failed: list[Flow] = []
         self.answer = b""
-        self.transport = TcpTransport(
-            received=self.take, failed=self.failed.append, max_connections=max_connections, max_body=max_body
+        limits = ConnectionLimits(total=max_connections)
+        self.transport = StreamTransport(
+            "tcp",
+            make_wire=lambda: StreamWire(max_body=max_body),
+            received=self.take,
+            failed=self.failed.append,
+            limits=limits,
+            census=Census(limits),
         )
 
     def take(self, framed: Framed, flow: Flow) -> None:
@@ -59,7 +68,7 @@ async def full() -> AsyncIterator[Recorder]:
 async def test_trn_07_20_a_message_names_its_connection_and_an_answer_goes_back_on_it(
     recorder: Recorder,
 ) -> None:
-    async with connect(recorder.transport.address) as near, connect(recorder.transport.address) as far:
+    async with connect(recorder.transport.addresses[0]) as near, connect(recorder.transport.addresses[0]) as far:
         near.send(REQUEST)
         await until_true(lambda: recorder.data == [REQUEST], "the first message")
         far.send(OTHER)
@@ -76,7 +85,7 @@ async def test_trn_07_20_a_message_names_its_connection_and_an_answer_goes_back_
 
 
 async def test_trn_08_a_message_in_pieces_and_several_in_one_piece(recorder: Recorder) -> None:
-    async with connect(recorder.transport.address) as far:
+    async with connect(recorder.transport.addresses[0]) as far:
         for start in range(0, len(REQUEST), 50):
             far.send(REQUEST[start : start + 50])
             await far.writer.drain()
@@ -87,7 +96,7 @@ async def test_trn_08_a_message_in_pieces_and_several_in_one_piece(recorder: Rec
 
 
 async def test_trn_11_12_a_ping_is_answered_at_once_and_other_line_ends_are_not(recorder: Recorder) -> None:
-    async with connect(recorder.transport.address) as far:
+    async with connect(recorder.transport.addresses[0]) as far:
         far.send(b"\r\n\r\n")
         assert await far.receive(2) == PONG
         far.send(b"\r\n" + REQUEST + b"\r\n")
@@ -100,7 +109,7 @@ async def test_trn_09_10_26_after_a_framing_error_the_answer_leaves_then_it_ends
     recorder: Recorder,
 ) -> None:
     recorder.answer = b"x" * 100_000
-    async with connect(recorder.transport.address) as far:
+    async with connect(recorder.transport.addresses[0]) as far:
         far.send(BAD + REQUEST)
         assert await far.end() == recorder.answer
     [(framed, flow)] = recorder.received
@@ -111,7 +120,7 @@ async def test_trn_09_10_26_after_a_framing_error_the_answer_leaves_then_it_ends
 
 
 async def test_uas_13_a_body_over_the_limit_is_not_waited_for(recorder: Recorder) -> None:
-    async with connect(recorder.transport.address) as far:
+    async with connect(recorder.transport.addresses[0]) as far:
         far.send(wire(changed(("Content-Length", "1001"))))
         assert await far.end() == b""
     [(framed, _)] = recorder.received
@@ -136,7 +145,7 @@ async def test_trn_20_messages_to_an_address_share_the_connection_that_the_first
 
 
 async def test_trn_20_a_connection_that_the_far_end_opened_serves_its_address_too(recorder: Recorder) -> None:
-    async with connect(recorder.transport.address) as far:
+    async with connect(recorder.transport.addresses[0]) as far:
         await until_true(lambda: len(recorder.transport) == 1, "the connection")
         recorder.transport.send(Flow("tcp", *far.address), b"over the same")
         assert await far.receive(13) == b"over the same"
@@ -154,7 +163,7 @@ async def test_trn_22_where_nobody_listens_the_flow_fails(recorder: Recorder) ->
 
 
 async def test_trn_22_a_connection_that_ends_fails_its_flow_and_its_address(recorder: Recorder) -> None:
-    async with connect(recorder.transport.address) as far:
+    async with connect(recorder.transport.addresses[0]) as far:
         far.send(REQUEST)
         await until_true(lambda: recorder.received, "the message")
         flow = recorder.received[0][1]
@@ -188,7 +197,7 @@ async def test_trn_07_22_what_goes_to_a_connection_that_is_gone_fails_a_little_l
 
 
 async def test_trn_26_connections_over_the_limit_are_closed_at_once(full: Recorder) -> None:
-    async with connect(full.transport.address) as first, connect(full.transport.address) as second:
+    async with connect(full.transport.addresses[0]) as first, connect(full.transport.addresses[0]) as second:
         assert await second.end() == b""
         assert (full.transport.refused, len(full.transport)) == (1, 1)
         first.send(REQUEST)
@@ -197,7 +206,7 @@ async def test_trn_26_connections_over_the_limit_are_closed_at_once(full: Record
 
 
 async def test_trn_22_26_a_connection_that_may_not_be_opened_fails_its_flow(full: Recorder) -> None:
-    async with connect(full.transport.address), listener() as far:
+    async with connect(full.transport.addresses[0]), listener() as far:
         await until_true(lambda: len(full.transport) == 1, "the only connection")
         flow = Flow("tcp", *far.address)
         full.transport.send(flow, b"x")
@@ -206,7 +215,7 @@ async def test_trn_22_26_a_connection_that_may_not_be_opened_fails_its_flow(full
 
 
 async def test_trn_26_a_far_end_that_does_not_read_loses_its_connection(recorder: Recorder) -> None:
-    async with connect(recorder.transport.address) as far:
+    async with connect(recorder.transport.addresses[0]) as far:
         far.send(REQUEST)
         await until_true(lambda: recorder.received, "the message")
         flow = recorder.received[0][1]
@@ -226,8 +235,8 @@ def test_a_connection_that_is_reset_before_it_is_accepted_harms_nobody(run: Call
         recorder = Recorder()
         await recorder.transport.listen(HOST, 0)
         for _ in range(3):
-            connect_and_reset(recorder.transport.address)
-        async with connect(recorder.transport.address) as far:
+            connect_and_reset(recorder.transport.addresses[0])
+        async with connect(recorder.transport.addresses[0]) as far:
             far.send(REQUEST)
             await until_true(lambda: recorder.data == [REQUEST], "the message of the next one")
         await until_true(lambda: len(recorder.transport) == 0, "the end of all connections")
@@ -241,7 +250,7 @@ def test_a_connection_that_is_reset_before_it_is_accepted_harms_nobody(run: Call
 async def test_trn_25_ipv6() -> None:
     recorder = Recorder()
     await recorder.transport.listen("::1", 0)
-    async with connect(recorder.transport.address) as far:
+    async with connect(recorder.transport.addresses[0]) as far:
         far.send(REQUEST)
         await until_true(lambda: recorder.received, "the message")
         flow = recorder.received[0][1]
@@ -254,14 +263,14 @@ async def test_trn_25_ipv6() -> None:
 async def test_an_address_that_is_taken_or_not_ours_is_told(recorder: Recorder) -> None:
     other = Recorder()
     with pytest.raises(OSError, match="in use"):
-        await other.transport.listen(*recorder.transport.address)
+        await other.transport.listen(*recorder.transport.addresses[0])
     with pytest.raises(OSError, match="assign"):
         await other.transport.listen("192.0.2.1", 0)
     await other.transport.close()
 
 
 async def test_the_end_of_a_transport_ends_its_connections_and_its_listener(recorder: Recorder) -> None:
-    address = recorder.transport.address
+    address = recorder.transport.addresses[0]
     async with connect(address) as far, listener() as other:
         await until_true(lambda: len(recorder.transport) == 1, "the connection")
         recorder.transport.send(Flow("tcp", *other.address), b"never connected")

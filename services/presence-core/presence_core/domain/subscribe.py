@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from presence_core.domain import refusals
 from presence_core.domain.common_checks import call_key, find_event, find_resource, grant
+from presence_core.domain.local_contact import local_contact
 from presence_core.domain.policy import Policy
 from vedette.events.package import EventPackage
 from vedette.identity import parse_to_tag, presentity_hash, to_tag
@@ -88,6 +89,7 @@ def plan_subscribe(call: SubscribeCall, policy: Policy) -> SubscribeCommand | Re
     key = call_key("SUBSCRIBE", call, policy)
     dialog_id = place.dialog_id or key
     username, domain = watcher if isinstance(watcher, tuple) else ("", "")
+    target = contact.uri if isinstance(contact, Address) else ""
     return SubscribeCommand(
         presentity_hash=place.presentity_hash,
         presentity_uri=place.presentity_uri,
@@ -105,9 +107,9 @@ def plan_subscribe(call: SubscribeCall, policy: Policy) -> SubscribeCommand | Re
         watcher_domain=domain,
         to_value=call.to_value,
         from_value=call.from_value,
-        contact=contact.uri if isinstance(contact, Address) else "",
+        contact=target,
         record_route=call.record_route,
-        local_contact=_local_contact(call, place.presentity_hash, policy),
+        local_contact=local_contact(call, target, place.presentity_hash, policy.contact_user),
         accept=accept if isinstance(accept, str) else "",
         user_agent=call.user_agent[:255],
         sip_instance=(contact.parameters.get("+sip.instance") or "") if isinstance(contact, Address) else "",
@@ -198,9 +200,3 @@ def _unwanted_body(call: SubscribeCall) -> Reply | None:
     if not call.body or "handling=optional" in (call.content_disposition or "").replace(" ", "").lower():
         return None
     return refusals.unsupported_type(())
-
-
-def _local_contact(call: SubscribeCall, hash_: int, policy: Policy) -> str:
-    """Our Contact: reachable by the watcher's transport, with the presentity's hash in its user part."""
-    transport = "" if call.flow.transport == "udp" else f";transport={call.flow.transport}"
-    return f"sip:{policy.contact_user}-{hash_ & 0xFFFFFFFF:08x}@{call.local_address}{transport}"

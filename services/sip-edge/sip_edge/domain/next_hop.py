@@ -7,6 +7,10 @@ from vedette.sip.flow import Flow
 from vedette.sip.route import RoutedRequest
 from vedette.sip.uri import SipUri
 
+DEFAULT_PORTS = {"udp": 5060, "tcp": 5060, "tls": 5061}
+SECURE = frozenset({"tls", "wss"})
+WEBSOCKETS = frozenset({"ws", "wss"})
+
 
 @dataclass(frozen=True, slots=True)
 class Destination:
@@ -16,6 +20,8 @@ class Destination:
     host: str
     port: int
     connection: int = 0
+    name: str = ""
+    """The host name that the address was found for."""
 
     @property
     def is_address(self) -> bool:
@@ -24,30 +30,40 @@ class Destination:
 
     def flow(self) -> Flow:
         """The flow to an address."""
-        return Flow(self.transport, self.host, self.port, self.connection)
+        return Flow(self.transport, self.host, self.port, self.connection, self.name)
 
 
-def choose_destination(routed: RoutedRequest, flow: Flow, *, flow_is_open: bool) -> Destination:
-    """Where to send a request of a dialog whose last SUBSCRIBE came over `flow`.
+def choose_destination(routed: RoutedRequest, flow: Flow, *, flow_is_open: bool) -> Destination | None:
+    """Where to send a request of a dialog whose last SUBSCRIBE came over `flow`; None: nowhere.
 
     A stream's own connection first, while it is open: behind NAT there is no other way. Else the next hop of the
-    route set or Contact; but a Contact with an address that cannot be reached from here (private, a carrier's or
-    loopback, while the request came from elsewhere) or without one (`.invalid`, RFC 7118) is answered where the
-    request came from.
+    route set or Contact; but over UDP a Contact with an address that cannot be reached from here (private, a
+    carrier's or loopback, while the request came from elsewhere) or without one (`.invalid`, RFC 7118) is answered
+    where the request came from. Nobody can connect to such a one, and nobody to a browser (RFC 7118 section 5).
+    A `sips` URI is only ever reached by TLS (RFC 5630 section 3.1.3).
     """
-    if flow.reliable and flow_is_open:
-        return Destination(flow.transport, flow.host, flow.port, flow.connection)
     uri = routed.next_hop
+    is_secure = uri.scheme == "sips" or routed.request_uri.startswith("sips:")
+    if flow.reliable and flow_is_open and (flow.transport in SECURE or not is_secure):
+        return Destination(flow.transport, flow.host, flow.port, flow.connection)
+    transport = _transport(uri, flow, is_secure=is_secure)
+    if transport in WEBSOCKETS:
+        return None
     host = uri.host.strip("[]")
-    transport = _transport(uri, flow)
     if not routed.routes and _is_behind_nat(host, flow.host):
-        return Destination(transport, flow.host, flow.port)
-    return Destination(transport, host, uri.port or 5060)
+        return Destination(transport, flow.host, flow.port) if transport == "udp" == flow.transport else None
+    return Destination(transport, host, uri.port or DEFAULT_PORTS[transport])
 
 
-def _transport(uri: SipUri, flow: Flow) -> str:
+def _transport(uri: SipUri, flow: Flow, *, is_secure: bool) -> str:
     named = (uri.parameter("transport") or "").lower()
-    return named if named in {"udp", "tcp"} else flow.transport if not named else "udp"
+    if named in WEBSOCKETS:
+        return named
+    if is_secure:
+        return "tls"
+    if named in DEFAULT_PORTS:
+        return named
+    return "udp" if named else flow.transport
 
 
 def _is_behind_nat(contact_host: str, source_host: str) -> bool:

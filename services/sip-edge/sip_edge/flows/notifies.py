@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import structlog
 
 from sip_edge.domain.branches import make_branch
+from sip_edge.domain.local_addresses import LocalAddresses
 from sip_edge.domain.next_hop import Destination, choose_destination
 from sip_edge.domain.notify import write_notify
 from sip_edge.domain.pacing import Pacer
@@ -51,17 +52,17 @@ class NotifySender:
         reporter: OutcomeReporter,
         resolve: Resolve,
         instance: str,
-        via_addresses: dict[str, str],
+        local_addresses: LocalAddresses,
         user_agent: str,
         max_jobs: int,
     ) -> None:
-        """`resolve` gives the address of a host name or None; `via_addresses` the sent-by for each transport."""
+        """`resolve` gives the address of a host name or None; `local_addresses` what Via calls us."""
         self._endpoint = endpoint
         self._open_subscribes = open_subscribes
         self._reporter = reporter
         self._resolve = resolve
         self._instance = instance
-        self._via_addresses = via_addresses
+        self._local_addresses = local_addresses
         self._user_agent = user_agent
         self._max_jobs = max_jobs
         self._jobs: dict[DialogKey, _Job] = {}
@@ -103,7 +104,10 @@ class NotifySender:
             self._report(item, UNREACHABLE)
             return
         flow = item.flow
-        destination = choose_destination(routed, flow, flow_is_open=self._endpoint().tcp.has(flow))
+        destination = choose_destination(routed, flow, flow_is_open=self._endpoint().is_open(flow))
+        if destination is None:
+            self._report(item, UNREACHABLE)
+            return
         job = _Job(item, document, routed, destination)
         self._jobs[key] = job
         if not self._open_subscribes.hold((item.call_id, item.remote_tag), lambda: self._release(job)):
@@ -138,7 +142,8 @@ class NotifySender:
         if address is None:
             self._end(job, UNREACHABLE)
             return
-        job.destination = Destination(job.destination.transport, address, job.destination.port)
+        name, port = job.destination.host, job.destination.port
+        job.destination = Destination(job.destination.transport, address, port, name=name)
         self._pacer.put((address, job.destination.port), job)
         self._send_ready()
 
@@ -155,8 +160,12 @@ class NotifySender:
 
     def _send(self, job: _Job) -> None:
         transport = job.destination.transport
+        sent_by = self._local_addresses.towards(transport, job.destination.host)
+        if sent_by is None:
+            self._pacer.answered(job.place)
+            self._end(job, UNREACHABLE)
+            return
         branch = make_branch(self._instance, next(self._branches))
-        sent_by = self._via_addresses[transport]
         via = f"SIP/2.0/{transport.upper()} {sent_by};branch={branch};rport"
         data = write_notify(job.item, job.document, job.routed, via=via, user_agent=self._user_agent)
         job.transaction = self._endpoint().send_request(

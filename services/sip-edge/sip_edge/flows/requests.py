@@ -4,6 +4,7 @@ import structlog
 
 from sip_edge.domain.admission import Next, Refusal, admit, malformed
 from sip_edge.domain.calls import answer, lane_of, read_call
+from sip_edge.domain.local_addresses import LocalAddresses
 from sip_edge.flows.core_calls import CoreCalls
 from sip_edge.flows.open_subscribes import OpenSubscribes
 from vedette.identity import request_key
@@ -28,12 +29,12 @@ class RequestFlow:
         open_subscribes: OpenSubscribes,
         instance: str,
         rpc_address: str,
-        local_addresses: dict[str, str],
+        local_addresses: LocalAddresses,
         max_body: int,
         max_ongoing: int,
         sender_header: str = "",
     ) -> None:
-        """`local_addresses`: host:port for each transport, as clients reach it.
+        """`local_addresses`: what Contact calls us.
 
         `sender_header`: the header of a PUBLISH that names its sender; empty: none.
         """
@@ -80,7 +81,7 @@ class RequestFlow:
             call = read_call(
                 request,
                 flow,
-                local_address=self._local_addresses[flow.transport],
+                local_address=self._local_addresses.towards(flow.transport, flow.host) or "",
                 edge_instance=self._instance,
                 edge_address=self._rpc_address,
                 sender_header=self._sender_header,
