@@ -135,11 +135,16 @@ BEGIN
         SELECT d.presentity_hash, d.dialog_id, d.presentity_uri, d.event, o.reason, o.verdict AS found,
             CASE o.verdict WHEN 'silent' THEN o.seconds * 2 ^ d.failures ELSE o.seconds END AS seconds,
             CASE WHEN o.verdict IN ('delivered', 'unchanged') THEN nullif(o.digest, '') END AS digest,
-            -- The last NOTIFY of a dialog ends it whatever became of it; one that was overtaken by an end does not.
+            -- The last NOTIFY of a dialog ends it whatever became of it; one that was overtaken by an end does not. One
+            -- that waits for its watcher, or that a fault of ours held up, is tried as often as a silent watcher is.
             CASE
                 WHEN o.verdict = 'ended' THEN 'ended'
                 WHEN d.status = 3 AND d.sent_version > 0 THEN
-                    CASE WHEN o.verdict IN ('again', 'unsent') AND o.seconds < 5 THEN 'again' ELSE 'gone' END
+                    CASE
+                        WHEN o.verdict IN ('again', 'unsent')
+                            AND (o.seconds < 5 OR (o.seconds <= 60 AND d.failures + 1 < p_silences)) THEN 'again'
+                        ELSE 'gone'
+                    END
                 -- A SUBSCRIBE has come meanwhile, or the end: that NOTIFY does not wait.
                 WHEN o.verdict = 'silent' AND d.sent_version = 0 THEN 'lags'
                 WHEN o.verdict = 'silent' AND d.failures + 1 >= p_silences THEN 'ended'
@@ -162,7 +167,7 @@ BEGIN
             sent_version = CASE o.verdict WHEN 'again' THEN 0 ELSE d.sent_version END,
             acked_digest = o.digest,
             failures = CASE
-                WHEN o.found = 'silent' THEN d.failures + 1
+                WHEN o.found = 'silent' OR (d.status = 3 AND d.sent_version > 0 AND o.seconds >= 5) THEN d.failures + 1
                 WHEN o.found IN ('unchanged', 'unsent') THEN d.failures
                 ELSE 0
             END,
