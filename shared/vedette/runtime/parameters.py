@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urlsplit
 
 from annotated_types import Ge, Le
 from pydantic import BaseModel
@@ -83,6 +83,8 @@ class About:
     """The value is a URL that may hold a password."""
     without_effect: str = ""
     """Why a value other than the default changes nothing, and what does the job instead."""
+    only_with: tuple[str, object] | None = None
+    """Another parameter and the one value of it with which this one has an effect."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +146,7 @@ def _parameter(service: str, name: str, field: FieldInfo) -> Parameter:
         unit=about.unit,
         default=text_of(field.default),
         allowed=allowed(field),
-        meaning=field.description or "",
+        meaning=f"{field.description or ''} {_condition(about)}".strip(),
         secret=about.secret,
         without_effect=about.without_effect,
     )
@@ -207,19 +209,27 @@ def text_of(value: object) -> str:
 
 
 def masked(url: str) -> str:
-    """A URL without its passwords; `***` where it cannot be read."""
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        return "***"
-    user, at, place = parts.netloc.rpartition("@")
+    """A URL without its passwords; `***` where it is not told what of it is one."""
+    scheme, separator, rest = url.partition("://")
+    base, mark, query = rest.partition("?")
+    user, at, place = base.rpartition("@")
     name, colon, _ = user.partition(":")
+    if "@" in (query if not at and ":" in base else "") or (not separator and "@" in url) or not _is_url(url):
+        return "***"
     query = "&".join(
         f"{key}{equals}***" if "pass" in key.lower() else item
-        for item in parts.query.split("&")
+        for item in query.split("&")
         for key, equals, _ in [item.partition("=")]
     )
-    return urlunsplit(parts._replace(netloc=f"{name}{':***' if colon else ''}{at}{place}", query=query))
+    return f"{scheme}{separator}{name}{':***' if colon else ''}{at}{place}{mark}{query}"
+
+
+def _is_url(text: str) -> bool:
+    try:
+        urlsplit(text)
+    except ValueError:
+        return False
+    return True
 
 
 def shown(field: FieldInfo, value: object) -> str:
@@ -230,8 +240,17 @@ def shown(field: FieldInfo, value: object) -> str:
 
 def remarks(settings: BaseModel) -> list[tuple[str, str]]:
     """Name and reason of each parameter that was set although it has no effect."""
-    return [
-        (name, about_field(field).without_effect)
-        for name, field in type(settings).model_fields.items()
-        if about_field(field).without_effect and getattr(settings, name) != field.default
-    ]
+    found: list[tuple[str, str]] = []
+    for name, field in type(settings).model_fields.items():
+        about = about_field(field)
+        if getattr(settings, name) == field.default:
+            continue
+        if about.without_effect:
+            found.append((name, about.without_effect))
+        elif about.only_with is not None and getattr(settings, about.only_with[0]) != about.only_with[1]:
+            found.append((name, _condition(about)))
+    return found
+
+
+def _condition(about: About) -> str:
+    return f"It acts only with {about.only_with[0]}={about.only_with[1]}." if about.only_with is not None else ""
