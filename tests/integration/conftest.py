@@ -7,9 +7,12 @@ import pytest
 import pytest_asyncio
 
 from notifier.adapters.postgres import NotifierStore
+from tests.integration.own_redis import link, raw, server
 from tests.integration.replicas import Connection, Core
 from tests.servers import Servers
 from vedette.store.database import Database
+
+__all__ = ["core", "database", "database_url", "link", "notifier", "raw", "server", "shared_database_url", "sql"]
 
 TABLES = ("change_event", "delivery", "active_watchers", "presentity", "presentity_state", "replica")
 

@@ -8,10 +8,8 @@ import contextlib
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from typing import Any, TypeAlias
 
 import pytest
-import redis.asyncio
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -22,8 +20,8 @@ from presence_core.adapters.announcer import RedisAnnouncer
 from presence_core.flows.handle_publish import PublishFlow
 from presence_core.flows.handle_subscribe import SubscribeFlow
 from presence_core.flows.request_flow import FlowLimits
-from tests.folders import open_folder
 from tests.integration.calls import ALICE, publish, subscribe
+from tests.integration.own_redis import Raw
 from tests.integration.replicas import Connection, Core
 from tests.phone import pidf
 from tests.wait import until, until_true
@@ -46,43 +44,10 @@ from vedette.store.hash_tables import (
 )
 from vedette.store.redis_link import PAUSE, RedisAwayError, RedisLink
 from vedette_cli.supervisor.embedded_redis import EmbeddedRedis
-from vedette_cli.supervisor.folders import open_data_folder
-from vedette_cli.supervisor.unprivileged import choose_user
 
-Raw: TypeAlias = Any
-"""redis.asyncio.Redis; the types of its answers depend on settings that mypy does not see."""
 HASH = presentity_hash(ALICE)
 FAR = 4_000_000_000.0
 RUBBISH = [b"", b"x", b"\x00" * 40, b"not an entry of ours, but long enough for one", b"9" * 31, b"\xff\xfe" * 30]
-
-
-@pytest.fixture
-async def server() -> AsyncIterator[EmbeddedRedis]:
-    """A running Redis."""
-    with open_folder("redis") as path:
-        folders, _ = open_data_folder(path)
-        embedded = EmbeddedRedis(folders, choose_user())
-        folders.sockets.mkdir(parents=True, exist_ok=True)
-        choose_user().own(folders.sockets)
-        await embedded.prepare()
-        await embedded.start()
-        yield embedded
-        await embedded.stop()
-
-
-@pytest.fixture
-async def link(server: EmbeddedRedis) -> AsyncIterator[RedisLink]:
-    opened = RedisLink(server.url())
-    yield opened
-    await opened.close()
-
-
-@pytest.fixture
-async def raw(server: EmbeddedRedis) -> AsyncIterator[Raw]:
-    """Another client, to look and to do harm."""
-    client = redis.asyncio.Redis.from_url(server.url())
-    yield client
-    await client.aclose()
 
 
 @pytest.fixture
