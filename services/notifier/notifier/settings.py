@@ -36,8 +36,9 @@ class NotifierSettings(StoreSettings):
     )
     end_sub_on_timeout: Switch = Field(
         1,
-        description="1: a NOTIFY without an answer ends the subscription. 0: it is tried again after a pause "
-        "(5 s, doubled each time), the fifth in a row without an answer ends it.",
+        description="1: a NOTIFY without an answer, or that cannot be delivered, ends the subscription (RFC 6665, "
+        "4.2.2). 0: the state is sent again after a pause (5 s, doubled each time), the fifth failure in a row ends "
+        "it.",
     )
     notify_offline_body: Switch = Field(
         1,
