@@ -10,6 +10,10 @@
 
 CREATE SEQUENCE presentity_version;
 
+-- The event whose watchers an event shows (RFC 3857); NULL where it shows none.
+CREATE FUNCTION base_event_v1(p_event text) RETURNS text LANGUAGE sql IMMUTABLE
+RETURN CASE WHEN p_event LIKE '%.winfo' THEN left(p_event, -6) END;
+
 -- One row for each presentity and event that has a publication or a dialog.
 CREATE TABLE presentity_state (
     presentity_hash int4 NOT NULL,
@@ -74,10 +78,15 @@ CREATE TABLE active_watchers (
     accept           text NOT NULL,
     user_agent       text NOT NULL,
     sip_instance     text NOT NULL,
+    -- Of one that waits: when it is given up.
     expires          timestamptz NOT NULL,
     -- 1 active, 2 pending, 3 terminated, 4 waiting
     status           int2 NOT NULL,
     reason           text NOT NULL,
+    -- What brought it into this status, as watcher information names it: subscribe, approved, timeout ...
+    status_event     text NOT NULL DEFAULT 'subscribe',
+    -- From presentity_version, under the presentity's lock, at each change that watcher information shows. 0: none.
+    changed          int8 NOT NULL DEFAULT 0,
     -- The flow of the last SUBSCRIBE: the edge that has it, and transport|host|port|connection there.
     edge_instance    text NOT NULL,
     edge_address     text NOT NULL,
@@ -122,6 +131,9 @@ CREATE TABLE delivery (
     version              int4 NOT NULL,
     -- The presentity's version that the last NOTIFY carried; 0: a NOTIFY is owed whatever the version.
     sent_version         int8 NOT NULL,
+    -- Watcher information: what of the watchers' `changed` the last NOTIFY showed, and what is known to have arrived.
+    shown_version        int8 NOT NULL DEFAULT 0,
+    acked_version        int8 NOT NULL DEFAULT 0,
     -- Digest of the document that the watcher acknowledged last; NULL where it may have seen another one since, so
     -- always while a NOTIFY is outstanding.
     acked_digest         bytea,
@@ -147,6 +159,8 @@ CREATE TABLE change_event (
     event           text COLLATE "C" NOT NULL,
     dialog_id       bytea,
     due             timestamptz NOT NULL,
+    -- The presentity's version has yet to rise: whoever changed the watchers did not hold this row's lock.
+    bump            bool NOT NULL DEFAULT false,
     PRIMARY KEY (presentity_hash, id)
 ) WITH (autovacuum_vacuum_scale_factor = 0.0, autovacuum_vacuum_threshold = 2000);
 CREATE INDEX change_event_due ON change_event (due, id);

@@ -3,16 +3,22 @@
 -- In    who claims; how many events and dialogs at most; how long an outcome is awaited
 -- Out   one row for each dialog that was marked: the presentity and its version, the CSeq to use, the document
 --       version, the status and revision of the dialog; the version that it was sent before (0: the NOTIFY is owed
---       whatever the state) and the digest that its watcher acknowledged; `at` is Postgres's time
+--       whatever the state) and the digest that its watcher acknowledged; for watcher information which changes of
+--       the watchers the document shows: after `since`, up to `until`, and whether it has to be whole, since what its
+--       reader has is in doubt; `at` is Postgres's time
 -- Pre   An event whose presentity still has dialogs to mark stays. A dialog with a NOTIFY outstanding is not
 --       marked: it lags, and the outcome of that NOTIFY makes an event for it.
 --       The claim takes the acknowledged digest: only an outcome that knows what the watcher has seen puts one back,
 --       so a mark that is cleared in any other way leaves none.
+--       Whatever changes watchers holds the row of their event, and so does a claim that shows them: what is not
+--       committed by then gets a number above `until`. Who changed them raised no version of those who watch them,
+--       whose row it did not hold; that is done here.
 -- Locks change_event (SKIP LOCKED), presentity_state in key order, delivery
 CREATE FUNCTION claim_notifies_v1(p_notifier text, p_events int4, p_dialogs int4, p_patience interval)
 RETURNS TABLE (
     presentity_hash int4, presentity_uri text, event text, version int8, dialog_id bytea, cseq int4,
-    document_version int4, status int2, revision int4, sent_before int8, acked_digest bytea, at timestamptz
+    document_version int4, status int2, revision int4, sent_before int8, acked_digest bytea,
+    since int8, until int8, whole bool, at timestamptz
 ) LANGUAGE plpgsql
 SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off SET plan_cache_mode = force_generic_plan
 AS $$
@@ -20,6 +26,7 @@ AS $$
 DECLARE
     v_now timestamptz := clock_timestamp();
     v_events change_event[];
+    v_until int8 := 0;
     v_marked int4;
 BEGIN
     WITH taken AS (
@@ -37,23 +44,37 @@ BEGIN
 
     PERFORM 1
     FROM presentity_state AS s
-    JOIN (SELECT DISTINCT e.presentity_hash, e.presentity_uri, e.event FROM unnest(v_events) AS e) AS k
-        USING (presentity_hash, presentity_uri, event)
+    JOIN (
+        SELECT DISTINCT e.presentity_hash, e.presentity_uri, l.event
+        FROM unnest(v_events) AS e
+        CROSS JOIN LATERAL (VALUES (e.event), (base_event_v1(e.event))) AS l (event)
+    ) AS k USING (presentity_hash, presentity_uri, event)
     ORDER BY s.presentity_hash, s.presentity_uri, s.event
     FOR NO KEY UPDATE OF s;
+
+    IF EXISTS (SELECT FROM unnest(v_events) AS e WHERE e.event LIKE '%.winfo') THEN
+        v_until := nextval('presentity_version');
+        UPDATE presentity_state AS s
+        SET version = v_until
+        FROM unnest(v_events) AS e
+        WHERE e.bump AND s.presentity_hash = e.presentity_hash AND s.presentity_uri = e.presentity_uri
+            AND s.event = e.event;
+    END IF;
 
     v_now := clock_timestamp();
 
     RETURN QUERY
     WITH due AS MATERIALIZED (
-        SELECT s.presentity_hash, d.dialog_id, s.version, d.sent_version, d.acked_digest
+        SELECT s.presentity_hash, d.dialog_id, s.version, d.sent_version, d.acked_digest,
+            d.shown_version, d.acked_version
         FROM unnest(v_events) AS e
         JOIN presentity_state AS s USING (presentity_hash, presentity_uri, event)
         JOIN delivery AS d ON d.presentity_hash = e.presentity_hash AND d.dialog_id = e.dialog_id
         WHERE e.dialog_id IS NOT NULL AND d.sent_version < s.version AND d.outstanding_cseq IS NULL
             AND d.edge_instance IS NOT NULL AND (d.not_before IS NULL OR d.not_before <= v_now)
         UNION
-        SELECT s.presentity_hash, d.dialog_id, s.version, d.sent_version, d.acked_digest
+        SELECT s.presentity_hash, d.dialog_id, s.version, d.sent_version, d.acked_digest,
+            d.shown_version, d.acked_version
         FROM unnest(v_events) AS e
         JOIN presentity_state AS s USING (presentity_hash, presentity_uri, event)
         JOIN delivery AS d ON d.presentity_hash = e.presentity_hash
@@ -63,13 +84,14 @@ BEGIN
         LIMIT p_dialogs
     )
     UPDATE delivery AS d
-    SET local_cseq = d.local_cseq + 1, version = d.version + 1, sent_version = u.version,
+    SET local_cseq = d.local_cseq + 1, version = d.version + 1, sent_version = u.version, shown_version = v_until,
         acked_digest = NULL, outstanding_cseq = d.local_cseq + 1, outstanding_notifier = p_notifier,
         outstanding_until = v_now + p_patience
     FROM due AS u
     WHERE d.presentity_hash = u.presentity_hash AND d.dialog_id = u.dialog_id
     RETURNING d.presentity_hash, d.presentity_uri, d.event, u.version, d.dialog_id, d.local_cseq, d.version,
-        d.status, d.revision, u.sent_version, u.acked_digest, v_now;
+        d.status, d.revision, u.sent_version, u.acked_digest, u.acked_version, v_until,
+        u.sent_version = 0 OR u.shown_version <> u.acked_version, v_now;
     GET DIAGNOSTICS v_marked = ROW_COUNT;
 
     IF v_marked < p_dialogs THEN
@@ -90,6 +112,11 @@ BEGIN
                     AND d.sent_version < s.version AND d.outstanding_cseq IS NULL AND d.edge_instance IS NOT NULL
                     AND (d.not_before IS NULL OR d.not_before <= v_now)
             );
+        -- Raised again, the version would make those owe a NOTIFY that have just been marked.
+        UPDATE change_event AS c
+        SET bump = false
+        FROM unnest(v_events) AS e
+        WHERE e.bump AND c.presentity_hash = e.presentity_hash AND c.id = e.id;
     END IF;
 END
 $$;
@@ -165,6 +192,7 @@ BEGIN
             local_cseq = CASE o.found WHEN 'unchanged' THEN d.local_cseq - 1 ELSE d.local_cseq END,
             version = CASE WHEN o.found IN ('unchanged', 'unsent') THEN d.version - 1 ELSE d.version END,
             sent_version = CASE o.verdict WHEN 'again' THEN 0 ELSE d.sent_version END,
+            acked_version = CASE o.found WHEN 'delivered' THEN d.shown_version ELSE d.acked_version END,
             acked_digest = o.digest,
             failures = CASE
                 WHEN o.found = 'silent' OR (d.status = 3 AND d.sent_version > 0 AND o.seconds >= 5) THEN d.failures + 1
@@ -191,10 +219,11 @@ BEGIN
     ),
     buried AS (
         UPDATE active_watchers AS w
-        SET status = 3, reason = o.reason, ended = v_now, revision = w.revision + 1
+        SET status = 3, reason = o.reason, status_event = o.reason, changed = nextval('presentity_version'),
+            ended = v_now, revision = w.revision + 1
         FROM outcome AS o
         WHERE w.presentity_hash = o.presentity_hash AND w.dialog_id = o.dialog_id
-            AND o.verdict = 'ended' AND w.status <> 3
+            AND o.verdict = 'ended' AND w.status NOT IN (3, 4)
         RETURNING w.presentity_hash, w.dialog_id, w.revision, w.presentity_uri, w.event
     ),
     counted AS (
@@ -206,6 +235,15 @@ BEGIN
             GROUP BY b.presentity_hash, b.presentity_uri, b.event
         ) AS c
         WHERE s.presentity_hash = c.presentity_hash AND s.presentity_uri = c.presentity_uri AND s.event = c.event
+    ),
+    -- As in subscribe_batch_v1.
+    witnessed AS (
+        INSERT INTO change_event (presentity_hash, presentity_uri, event, due, bump)
+        SELECT DISTINCT s.presentity_hash, s.presentity_uri, s.event, v_now, true
+        FROM buried AS b
+        JOIN presentity_state AS s ON s.presentity_hash = b.presentity_hash
+            AND s.presentity_uri = b.presentity_uri AND s.event = b.event || '.winfo'
+        WHERE s.watchers > 0
     )
     SELECT b.presentity_hash, b.dialog_id, b.revision, false FROM buried AS b
     UNION ALL
@@ -330,5 +368,38 @@ BEGIN
     SELECT m.presentity_hash, m.presentity_uri, m.event, m.dialog_id, v_now FROM moved AS m;
     GET DIAGNOSTICS v_moved = ROW_COUNT;
     RETURN v_moved;
+END
+$$;
+
+-- The watchers that documents of watcher information show (RFC 3857), all in one snapshot.
+--
+-- In    arrays, one element for each document: the presentity and the event that is watched; the changes that it shows:
+--       after `since`, up to `until`; whole: every watcher that is there
+-- Out   one row for each watcher of each document, in the order they came. Where one was lost within the changes, the
+--       document is `full`, as a whole one is, and shows it once as terminated.
+CREATE FUNCTION read_watchers_v1(
+    p_hash int4[], p_uri text[], p_event text[], p_since int8[], p_until int8[], p_whole bool[]
+) RETURNS TABLE (
+    ordinal int8, "full" bool, dialog_id bytea, watcher_username text, watcher_domain text, from_uri text,
+    status int2, status_event text, created timestamptz, expires timestamptz
+) LANGUAGE plpgsql STABLE
+SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off SET plan_cache_mode = force_generic_plan
+AS $$
+#variable_conflict use_column
+BEGIN
+    RETURN QUERY
+    SELECT f.ordinal, f.full, f.dialog_id, f.watcher_username, f.watcher_domain, f.from_uri, f.status, f.status_event,
+        f.created, f.expires
+    FROM (
+        SELECT r.ordinal, w.*, r.since, w.status = 3 AND w.changed > r.since AND w.changed <= r.until AS lost,
+            r.whole OR bool_or(w.status = 3 AND w.changed > r.since AND w.changed <= r.until)
+                OVER (PARTITION BY r.ordinal) AS full
+        FROM unnest(p_hash, p_uri, p_event, p_since, p_until, p_whole)
+            WITH ORDINALITY AS r (hash, uri, event, since, until, whole, ordinal)
+        JOIN active_watchers AS w
+            ON w.presentity_hash = r.hash AND w.presentity_uri = r.uri AND w.event = r.event
+    ) AS f
+    WHERE CASE f.status WHEN 3 THEN f.lost ELSE f.full OR f.changed > f.since END
+    ORDER BY f.ordinal, f.created, f.dialog_id;
 END
 $$;

@@ -1,12 +1,13 @@
 -- End publications and dialogs whose time is over (RFC 3903 section 6, RFC 6665 section 4.2.1.4): the same effects as
--- a removal and an unsubscribe.
+-- a removal and an unsubscribe. A dialog that ends while it is pending waits for a decision and is given up when that
+-- time is over, too (RFC 3857 section 4.7.1).
 --
--- In    how many of each at most
+-- In    how many of each at most; how long a dialog waits
 -- Out   what ended: 'publication' with the presentity's new version and its other publications that are alive, or
 --       'dialog' with the dialog's new revision
 -- Locks presentity_state in key order (SKIP LOCKED: what is busy comes next time), then presentity, active_watchers,
 --       delivery
-CREATE FUNCTION expire_batch_v1(p_limit int4)
+CREATE FUNCTION expire_batch_v1(p_limit int4, p_waiting interval)
 RETURNS TABLE (
     kind text, presentity_hash int4, presentity_uri text, event text, id bytea, version int8, revision int4,
     other_ids bytea[], other_versions int8[], watched bool
@@ -102,7 +103,9 @@ BEGIN
 
     RETURN QUERY
     WITH over AS MATERIALIZED (
-        SELECT w.presentity_hash, w.dialog_id, w.presentity_uri, w.event
+        SELECT w.presentity_hash, w.dialog_id, w.presentity_uri, w.event, w.status,
+            w.status = 2 AND p_waiting > interval '0' AS waits,
+            CASE w.status WHEN 4 THEN 'giveup' ELSE 'timeout' END AS reason
         FROM unnest(v_d_hash, v_d_id, v_d_uri, v_d_event)
             AS f (presentity_hash, dialog_id, presentity_uri, event)
         JOIN unnest(v_held) AS h USING (presentity_hash, presentity_uri, event)
@@ -111,20 +114,33 @@ BEGIN
     ),
     ended AS (
         UPDATE active_watchers AS w
-        SET ended = v_now, status = 3, reason = 'timeout', revision = w.revision + 1
+        SET ended = CASE WHEN NOT o.waits THEN v_now END, status = CASE WHEN o.waits THEN 4 ELSE 3 END,
+            expires = CASE WHEN o.waits THEN v_now + p_waiting ELSE w.expires END, reason = o.reason,
+            status_event = o.reason, changed = nextval('presentity_version'), revision = w.revision + 1
         FROM over AS o
         WHERE w.presentity_hash = o.presentity_hash AND w.dialog_id = o.dialog_id
-        RETURNING w.presentity_hash, w.presentity_uri, w.event, w.dialog_id, w.revision
+        RETURNING w.presentity_hash, w.presentity_uri, w.event, w.dialog_id, w.revision, o.waits,
+            o.status = 4 AS waited
     ),
     counted AS (
         UPDATE presentity_state AS s
         SET watchers = s.watchers - c.ended
         FROM (
-            SELECT e.presentity_hash, e.presentity_uri, e.event, count(*) AS ended
+            SELECT e.presentity_hash, e.presentity_uri, e.event, count(*) FILTER (WHERE NOT e.waits) AS ended
             FROM ended AS e
             GROUP BY e.presentity_hash, e.presentity_uri, e.event
         ) AS c
         WHERE s.presentity_hash = c.presentity_hash AND s.presentity_uri = c.presentity_uri AND s.event = c.event
+            AND c.ended > 0
+    ),
+    -- As in subscribe_batch_v1.
+    witnessed AS (
+        INSERT INTO change_event (presentity_hash, presentity_uri, event, due, bump)
+        SELECT DISTINCT s.presentity_hash, s.presentity_uri, s.event, v_now, true
+        FROM ended AS e
+        JOIN presentity_state AS s ON s.presentity_hash = e.presentity_hash
+            AND s.presentity_uri = e.presentity_uri AND s.event = e.event || '.winfo'
+        WHERE s.watchers > 0
     ),
     owed AS (
         UPDATE delivery AS d
@@ -140,7 +156,9 @@ BEGIN
     ),
     told AS (
         INSERT INTO change_event (presentity_hash, presentity_uri, event, dialog_id, due)
-        SELECT e.presentity_hash, e.presentity_uri, e.event, e.dialog_id, v_now FROM ended AS e
+        SELECT e.presentity_hash, e.presentity_uri, e.event, e.dialog_id, v_now
+        FROM ended AS e
+        WHERE NOT e.waited
     )
     SELECT 'dialog', e.presentity_hash, e.presentity_uri, e.event, e.dialog_id, 0::int8, e.revision,
         NULL::bytea[], NULL::int8[], true
@@ -193,7 +211,9 @@ BEGIN
         JOIN (
             SELECT p.* FROM unnest(v_p_hash, v_p_uri, v_p_event) AS p (presentity_hash, presentity_uri, event)
             UNION
-            SELECT w.* FROM unnest(v_d_hash, v_d_uri, v_d_event) AS w (presentity_hash, presentity_uri, event)
+            SELECT w.presentity_hash, w.presentity_uri, e.event
+            FROM unnest(v_d_hash, v_d_uri, v_d_event) AS w (presentity_hash, presentity_uri, event)
+            CROSS JOIN LATERAL (VALUES (w.event), (base_event_v1(w.event))) AS e (event)
         ) AS k USING (presentity_hash, presentity_uri, event)
         ORDER BY s.presentity_hash, s.presentity_uri, s.event
         FOR UPDATE OF s SKIP LOCKED
@@ -214,7 +234,18 @@ BEGIN
     USING unnest(v_d_hash, v_d_id, v_d_uri, v_d_event)
             AS f (presentity_hash, dialog_id, presentity_uri, event)
     JOIN unnest(v_held) AS h USING (presentity_hash, presentity_uri, event)
-    WHERE w.presentity_hash = f.presentity_hash AND w.dialog_id = f.dialog_id;
+    WHERE w.presentity_hash = f.presentity_hash AND w.dialog_id = f.dialog_id
+        -- The last dialog takes the row of its base event along, so it stays while that one is busy.
+        AND NOT EXISTS (
+            SELECT FROM presentity_state AS b
+            WHERE b.presentity_hash = f.presentity_hash AND b.presentity_uri = f.presentity_uri
+                AND b.event = base_event_v1(f.event)
+                AND NOT EXISTS (
+                    SELECT FROM unnest(v_held) AS o
+                    WHERE o.presentity_hash = b.presentity_hash AND o.presentity_uri = b.presentity_uri
+                        AND o.event = b.event
+                )
+        );
     GET DIAGNOSTICS v_count = ROW_COUNT;
     v_removed := v_removed + v_count;
 
@@ -227,7 +258,8 @@ BEGIN
         )
         AND NOT EXISTS (
             SELECT FROM active_watchers AS w
-            WHERE w.presentity_hash = s.presentity_hash AND w.presentity_uri = s.presentity_uri AND w.event = s.event
+            WHERE w.presentity_hash = s.presentity_hash AND w.presentity_uri = s.presentity_uri
+                AND w.event IN (s.event, s.event || '.winfo')
         );
     RETURN v_removed;
 END

@@ -74,6 +74,11 @@ def parse_to_tag(tag: str) -> tuple[int, bytes] | None:
     return unsigned - 0x1_0000_0000 if unsigned & 0x8000_0000 else unsigned, bytes.fromhex(dialog_text)
 
 
+def watcher_id(dialog_id: bytes) -> str:
+    """The id of a dialog in watcher information: its own, always the same, and no way back to the To-tag."""
+    return hashlib.blake2b(dialog_id, digest_size=12, person=b"watcher id").hexdigest()
+
+
 _HEX = frozenset("0123456789abcdef")
 
 

@@ -33,17 +33,19 @@ def wanted(data: bytes) -> int:
         return 400  # not what the grammar allows: RFC 4660 writes a colon, other excerpts leave the Via out
     method, uri, _ = head.split(b" ", maxsplit=2)
     if method in {b"SUBSCRIBE", b"PUBLISH"}:
-        return _subscribe_or_publish(head, uri)
+        return _subscribe_or_publish(method, head, uri)
     if method == b"NOTIFY":
         return 420 if re.search(rb"(?m)^Require:", head) else 481
     return 405
 
 
-def _subscribe_or_publish(head: bytes, uri: bytes) -> int:
+def _subscribe_or_publish(method: bytes, head: bytes, uri: bytes) -> int:
     if re.search(rb"(?m)^To:[^\r\n]*;tag=", head):
         return 481
     if b"@" not in uri:
         return 404
+    if method == b"SUBSCRIBE" and re.search(rb"(?m)^Event: *presence\.winfo *[;\r]", head):
+        return 202
     return 200 if re.search(rb"(?m)^Event: *presence *[;\r]", head) else 489
 
 

@@ -48,12 +48,12 @@ async def test_sub_29_uas_05_a_foreign_domain_or_no_user_gets_404(
 
 
 @pytest.mark.parametrize("transport", ["udp", "tcp"])
-async def test_sub_03_sub_04_msg_45_no_event_or_an_unknown_one_gets_489_with_allow_events(
+async def test_sub_03_sub_04_win_01_msg_45_no_event_or_an_unknown_one_gets_489_with_allow_events(
     running_set: RunningSet, make_phone: MakePhone, transport: str
 ) -> None:
     phone = await make_phone(running_set, transport=transport)
     watched = presentity()
-    for event in (None, "Presence", "presence.winfo", "dialog", "unheard-of"):
+    for event in (None, "Presence", "foo.winfo", "dialog", "unheard-of"):
         response = await phone.request(phone.subscribe(phone.dialog(watched), event=event))
         assert (event, response.status) == (event, 489)
         assert response["allow-events"] == "presence"

@@ -82,7 +82,7 @@ class Core:
         assert len(planned) == len(commands), commands
         verdicts: Sequence[SubscribeVerdict] = await self.store.subscribe(planned)
         return [
-            Answer(v.verdict, conclude_subscribe(command, v), record=v.record)
+            Answer(v.verdict, conclude_subscribe(command, v, self.policy), record=v.record)
             for command, v in zip(planned, verdicts, strict=True)
         ]
 

@@ -61,7 +61,12 @@ async def _serve(settings: NotifierSettings, identity: Identity, stop: asyncio.E
     link = RedisLink(settings.redis_url)
     published = HashTable(link, "pres", settings.pres_htable_size)
     dialogs = HashTable(link, "subs", settings.subs_htable_size)
-    store = NotifierStore(database, identity.instance, patience=settings.notify_patience)
+    store = NotifierStore(
+        database,
+        identity.instance,
+        patience=settings.notify_patience,
+        waiting_days=settings.waiting_subs_daysno,
+    )
     reader = StateReader(store, published, dialogs, remember=settings.remember_dialogs)
     edges = Peers(Discovery(settings.edge_peers), token=token, who=identity.hello)
     liveness = Liveness(database, identity.instance)

@@ -65,6 +65,9 @@ class CoreSettings(StoreSettings):
         Field(pattern=r"^[A-Za-z0-9\-_.!~*'()&=+$]{1,64}$"),
         About(allowed="1 to 64 letters, digits and -_.!~*'()&=+$"),
     ] = Field("presence", description="User part of our Contact, before the presentity's hash.")
+    subs_respond_200: Switch = Field(
+        0, description="0: SUBSCRIBE for watcher information gets 202, as the original has it; 1: always 200."
+    )
     db_batch: Annotated[int, Field(ge=1, le=1000), About("requests")] = Field(
         256, description="Requests in one database call."
     )
@@ -100,6 +103,8 @@ class CoreSettings(StoreSettings):
             max_publications=self.max_publications,
             max_watchers=self.max_watchers,
             max_subscriptions=self.max_subscriptions,
+            waiting_days=self.waiting_subs_daysno,
             to_tag_pref=self.to_tag_pref,
             contact_user=self.contact_user,
+            always_200=bool(self.subs_respond_200),
         )

@@ -2,6 +2,9 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
+
+from vedette.documents.watcherinfo import VersionedDocument, Watcher
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,3 +34,22 @@ class EventPackage:
     package's neutral document; b"" where the package has none."""
     neutral_is_optional: bool = False
     """Whether `notify_offline_body=0` leaves the neutral document out."""
+
+
+class ComposeWatchers(Protocol):
+    """How watcher information is written."""
+
+    def __call__(self, entity: str, watchers: Sequence[Watcher], *, full: bool) -> VersionedDocument:
+        """The document of a presentity; `full`: these are all its watchers, not only those that changed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WatcherInfoPackage(EventPackage):
+    """A package whose state is the watchers of another one (RFC 3857).
+
+    Its `compose` knows of no watchers: it makes the document of a presentity that nobody watches.
+    """
+
+    base: str
+    """The package whose watchers it shows."""
+    compose_watchers: ComposeWatchers

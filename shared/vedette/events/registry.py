@@ -5,8 +5,14 @@ from types import MappingProxyType
 
 from vedette.events.package import EventPackage
 from vedette.events.presence import PRESENCE
+from vedette.events.winfo import winfo_of
 
-PACKAGES: Mapping[str, EventPackage] = MappingProxyType({package.name: package for package in (PRESENCE,)})
+_PACKAGES: tuple[EventPackage, ...] = (PRESENCE,)
+_TEMPLATES = tuple(winfo_of(package) for package in _PACKAGES)
 
-ALLOW_EVENTS = ", ".join(sorted(name for name in PACKAGES if not name.endswith(".winfo")))
+PACKAGES: Mapping[str, EventPackage] = MappingProxyType(
+    {package.name: package for package in (*_PACKAGES, *_TEMPLATES)}
+)
+
+ALLOW_EVENTS = ", ".join(sorted(package.name for package in _PACKAGES))
 """The value of Allow-Events: no template packages (RFC 6665 section 4.4.4)."""

@@ -122,6 +122,8 @@ class Document(msgspec.Struct, array_like=True, frozen=True):
 
     content_type: str
     body: bytes
+    version_at: int = -1
+    """Where in the body each NOTIFY's `version` belongs, as digits; -1: nowhere."""
 
 
 class NotifyItem(msgspec.Struct, array_like=True, frozen=True):
@@ -147,6 +149,8 @@ class NotifyItem(msgspec.Struct, array_like=True, frozen=True):
     flow: Flow
     digest: bytes = b""
     """Of what the NOTIFY shows; comes back with its outcome."""
+    version: int = 0
+    """The number of the document in its dialog, where the document has a place for it."""
 
 
 class NotifyBatch(msgspec.Struct, array_like=True, frozen=True):

@@ -159,6 +159,10 @@ class StoreSettings(ServiceSettings, TableSettings):
     subs_htable_size: Annotated[int, Field(ge=1, le=16), About("power of two")] = Field(
         9, description="The table of dialogs in Redis has 2 to this power buckets."
     )
+    waiting_subs_daysno: Annotated[int, Field(ge=0, le=30), About("days")] = Field(
+        3,
+        description="How long a subscription that ended while it was pending is kept as waiting. 0: not at all.",
+    )
     clean_period: Annotated[int, Field(ge=1, le=86400), About("seconds")] = Field(
         100,
         description="Time between the sweeps that remove what ended long ago. Whatever it is, an expiry is told "

@@ -1,4 +1,4 @@
-"""The schemas of PIDF, the data model and RPID as an oracle, read where other people's files lie."""
+"""The schemas of PIDF, the data model, RPID and watcherinfo as an oracle, read where other people's files lie."""
 
 from functools import cache
 from typing import Any
@@ -44,15 +44,23 @@ class _Resolver(etree.Resolver):
 
 
 @cache
-def _schema() -> etree.XMLSchema:
+def _schema(source: bytes) -> etree.XMLSchema:
     parser = etree.XMLParser()
     parser.resolvers.add(_Resolver())
-    return etree.XMLSchema(etree.fromstring(_ALL, parser))
+    return etree.XMLSchema(etree.fromstring(source, parser))
 
 
 def faults(document: bytes) -> list[str]:
-    """What the schemas say against a document; [] where it is valid."""
-    schema = _schema()
+    """What the schemas say against a presence document; [] where it is valid."""
+    return _faults(_schema(_ALL), document)
+
+
+def watcherinfo_faults(document: bytes) -> list[str]:
+    """What the schema of RFC 3858 says against a document; [] where it is valid."""
+    return _faults(_schema((_SCHEMAS / "watcherinfo.xsd").read_bytes()), document)
+
+
+def _faults(schema: etree.XMLSchema, document: bytes) -> list[str]:
     schema.validate(etree.fromstring(document))
     log: Any = schema.error_log
     return [entry.message for entry in log]

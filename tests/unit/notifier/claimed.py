@@ -27,6 +27,9 @@ def claim(name: str, uri: str = ALICE, **fields: Any) -> Claim:
         revision=1,
         sent_before=4,
         acked_digest=None,
+        since=0,
+        until=0,
+        whole=False,
         at=1000.0,
     )
     return base._replace(**fields)

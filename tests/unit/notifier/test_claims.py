@@ -61,6 +61,7 @@ def test_not_07_and_dlg_08_the_notify_is_built_from_the_dialog_and_the_claim() -
         local_contact="sip:presence@192.0.2.1:5060",
         flow=Flow("udp", "192.0.2.7", 5060),
         digest=b"digest",
+        version=claim("a").document_version,
     )
 
 

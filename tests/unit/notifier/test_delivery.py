@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from types import ModuleType
+from typing import Any
 
 import msgspec
 import pytest
@@ -13,6 +14,7 @@ import pytest
 from notifier.domain.claims import Claim
 from notifier.domain.outcome_policy import Settlement, Verdict
 from notifier.domain.views import NO_VIEW, Views, digest_of
+from notifier.domain.watchers import Span, WatcherRow, WatcherRows
 from notifier.flows import delivery as delivery_module
 from notifier.flows import handover as handover_module
 from notifier.flows.delivery import DISPATCHES, Delivery
@@ -22,7 +24,10 @@ from tests.unit.notifier.claimed import ALICE, PENDING, TERMINATED, claim, dialo
 from tests.unit.notifier.worlds import ClaimStore, States
 from tests.unit.rpc.serving import hello, peers_of, served_together
 from tests.wait import until_true
+from tests.watcherinfo import read
 from vedette.documents.pidf import neutral
+from vedette.documents.watcherinfo import VersionedDocument
+from vedette.identity import presentity_hash
 from vedette.records import PublicationRecord
 from vedette.rpc import client as rpc_client
 from vedette.rpc import server as rpc_server
@@ -126,6 +131,7 @@ async def delivering(claims: list[Claim], *, to: list[Edge], suppress: bool = Tr
             owed.dialog_id.decode(),
             owed.presentity_uri,
             event=owed.event,
+            accept="application/watcherinfo+xml" if owed.event == "presence.winfo" else "application/pidf+xml",
             edge_instance=to[index % len(to)].instance,
             edge_address=to[index % len(to)].address,
         )
@@ -514,3 +520,73 @@ async def test_a_claim_that_failed_is_made_again_and_told_where_it_may_have_been
         with running(w):
             await until_true(lambda: edge.dialogs() == ["a"], "the claim is delivered")
         assert w.lost == lost
+
+
+# who watches
+
+
+def watcher_row(name: str, status: int = 1) -> WatcherRow:
+    return WatcherRow(
+        name.encode(), name, "example.net", f"<sip:{name}@example.net>", status, "subscribe", 990.0, 1600.0
+    )
+
+
+def reader(name: str, uri: str = ALICE, **fields: Any) -> Claim:
+    """The claim of a reader of watcher information."""
+    return claim(name, uri, event="presence.winfo", **{"since": 10, "until": 20, **fields})
+
+
+async def test_win_06_readers_of_one_span_share_one_document_and_each_has_its_number() -> None:
+    claims = [
+        reader("a", document_version=0),
+        reader("b", document_version=7),
+        reader("c", document_version=1, since=15),
+    ]
+    async with edges("edge-1") as [edge], delivering(claims, to=[edge]) as w:
+        w.states.watching[ALICE] = WatcherRows(full=False, rows=[watcher_row("bob")])
+        await w.deliver()
+    [batch] = edge.taken
+    assert [(item.document, item.version) for item in batch.items] == [(0, 0), (0, 7), (1, 1)]
+    key = (presentity_hash(ALICE), ALICE, "presence")
+    assert w.states.asked_watchers == [(key, Span(10, 20, whole=False)), (key, Span(15, 20, whole=False))]
+    assert w.states.asked == []
+    [first, second] = batch.documents
+    assert first == second
+    seen = read(VersionedDocument(first.body, first.version_at).with_version(7))
+    assert (seen.version, seen.state, seen.what) == (7, "partial", [("sip:bob@example.net", "active", "subscribe")])
+
+
+async def test_win_07_whoever_may_lack_something_gets_a_whole_document_of_its_own() -> None:
+    claims = [reader("a"), reader("b", whole=True)]
+    async with edges("edge-1") as [edge], delivering(claims, to=[edge]) as w:
+        await w.deliver()
+    [batch] = edge.taken
+    states = [read(VersionedDocument(d.body, d.version_at).with_version(0)).state for d in batch.documents]
+    assert states == ["partial", "full"]
+
+
+async def test_watcher_information_is_read_each_time_and_never_held_back() -> None:
+    async with edges("edge-1") as [edge], delivering([reader("a")], to=[edge]) as w:
+        w.store.batches.append([reader("a", cseq=4)])
+        await w.deliver()
+    assert len(edge.taken) == len(w.states.asked_watchers) == 2
+    assert (w.delivery.suppressed, w.store.applied) == (0, [])
+
+
+async def test_publications_and_watchers_are_read_in_one_dispatch() -> None:
+    async with edges("edge-1") as [edge], delivering([claim("a"), reader("b")], to=[edge]) as w:
+        await w.deliver()
+    [batch] = edge.taken
+    assert [document.content_type for document in batch.documents] == [
+        "application/pidf+xml",
+        "application/watcherinfo+xml",
+    ]
+    assert [document.version_at > 0 for document in batch.documents] == [False, True]
+
+
+async def test_watchers_that_cannot_be_shown_hold_up_nobody_else() -> None:
+    async with edges("edge-1") as [edge], delivering([reader("a"), reader("b", CAROL)], to=[edge]) as w:
+        w.states.watching[ALICE] = WatcherRows(full=False, rows=[watcher_row("bob", status=9)])
+        await w.deliver()
+        assert w.store.given_back() == {"a": FAULT_PAUSE}
+    assert edge.dialogs() == ["b"]

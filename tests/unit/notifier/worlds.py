@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from notifier.domain.claims import Claim
 from notifier.domain.ended import Ended
 from notifier.domain.outcome_policy import Settlement
+from notifier.domain.watchers import Span, WatcherRows
 from notifier.flows.ports import PresentityKey
 from vedette.records import DialogRecord, PublicationRecord
 from vedette.rpc.contract import Outcome
@@ -55,6 +56,9 @@ class States:
         """By the presentity's URI."""
         self.fault: StoreError | None = None
         self.asked: list[tuple[PresentityKey, int]] = []
+        self.watching: dict[str, WatcherRows] = {}
+        """By the URI of the presentity that is watched."""
+        self.asked_watchers: list[tuple[PresentityKey, Span]] = []
 
     async def dialogs(self, claims: Sequence[Claim]) -> dict[bytes, DialogRecord]:
         """Those that are known."""
@@ -68,6 +72,11 @@ class States:
         """What was put in."""
         self.asked += wanted
         return {(key, version): self.publications.get(key[1], []) for key, version in wanted}
+
+    async def watchers(self, wanted: Sequence[tuple[PresentityKey, Span]]) -> list[WatcherRows]:
+        """What was put in."""
+        self.asked_watchers += wanted
+        return [self.watching.get(key[1], WatcherRows(span.whole, [])) for key, span in wanted]
 
 
 class EndingStore:

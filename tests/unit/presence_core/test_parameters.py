@@ -111,7 +111,7 @@ def test_a_sender_that_is_no_uri_gets_400(sender: str) -> None:
 def test_quotas_of_subscribe_get_403(word: str, reason: str) -> None:
     command = subscribed(policy())
     assert isinstance(command, SubscribeCommand)
-    reply = conclude_subscribe(command, SubscribeVerdict(word, 0))
+    reply = conclude_subscribe(command, SubscribeVerdict(word, 0), policy())
     assert reply.status == 403
     assert reason in reply.reason
 
@@ -120,3 +120,32 @@ def test_quota_of_publish_gets_403() -> None:
     command = published(policy())
     assert isinstance(command, PublishCommand)
     assert conclude_publish(command, PublishVerdict("too_many", 0, 0, 0.0), policy()).status == 403
+
+
+@pytest.mark.parametrize(
+    ("setting", "event", "status"),
+    [(0, "presence", 200), (0, "presence.winfo", 202), (1, "presence", 200), (1, "presence.winfo", 200)],
+)
+@pytest.mark.parametrize("word", ["created", "fetched", "refreshed", "ended", "replayed"])
+def test_sub_01_parameter_subs_respond_200(setting: int, event: str, status: int, word: str) -> None:
+    rules = CoreSettings(subs_respond_200=setting).policy(b"s" * 32)
+    command = subscribed(rules, event=event)
+    assert isinstance(command, SubscribeCommand)
+    assert conclude_subscribe(command, SubscribeVerdict(word, 600), rules).status == status
+
+
+def test_parameter_waiting_subs_daysno_has_the_originals_default() -> None:
+    assert CoreSettings().policy(b"s" * 32).waiting_days == 3
+    assert CoreSettings(waiting_subs_daysno=30).policy(b"s" * 32).waiting_days == 30
+
+
+def test_win_03_watcher_information_has_one_media_type_and_win_01_a_package_of_ours() -> None:
+    command = subscribed(policy(), event="presence.winfo")
+    assert isinstance(command, SubscribeCommand)
+    assert (command.accept, command.expires) == ("application/watcherinfo+xml", 3600)
+    refused = subscribed(policy(), event="presence.winfo", accept=["application/pidf+xml"])
+    assert isinstance(refused, Reply)
+    assert (refused.status, refused.headers) == (406, [("Accept", "application/watcherinfo+xml")])
+    unheard = subscribed(policy(), event="foo.winfo")
+    assert isinstance(unheard, Reply)
+    assert unheard.status == 489

@@ -329,8 +329,8 @@ def test_sub_08_and_uas_25_faults_in_a_dialog_wait_for_what_the_database_says_of
     command = planned(changed(to_tag=TO_TAG, **fields))
     assert command.refusal is not None
     assert command.refusal.status == status
-    assert conclude_subscribe(command, SubscribeVerdict("unmatched", 0)).status == 481
-    assert conclude_subscribe(command, SubscribeVerdict("withheld", 0)) == command.refusal
+    assert conclude_subscribe(command, SubscribeVerdict("unmatched", 0), POLICY).status == 481
+    assert conclude_subscribe(command, SubscribeVerdict("withheld", 0), POLICY) == command.refusal
 
 
 # what is answered
@@ -340,7 +340,7 @@ def test_sub_08_and_uas_25_faults_in_a_dialog_wait_for_what_the_database_says_of
 @pytest.mark.parametrize("tag", ["", TO_TAG])
 def test_sub_01_sub_12_sub_27_success_is_200_with_expires_contact_and_tag(word: str, tag: str) -> None:
     command = planned(subscribe(to_tag=tag))
-    assert conclude_subscribe(command, SubscribeVerdict(word, 600)) == Reply(
+    assert conclude_subscribe(command, SubscribeVerdict(word, 600), POLICY) == Reply(
         200,
         to_tag=command.to_tag,
         headers=[("Expires", "600"), ("Contact", f"<{command.local_contact}>")],
@@ -349,7 +349,7 @@ def test_sub_01_sub_12_sub_27_success_is_200_with_expires_contact_and_tag(word: 
 
 @pytest.mark.parametrize(("word", "status"), [("unmatched", 481), ("other_usage", 403), ("out_of_order", 500)])
 def test_sub_15_sub_17_and_dlg_what_the_database_refuses(word: str, status: int) -> None:
-    reply = conclude_subscribe(planned(subscribe(to_tag=TO_TAG)), SubscribeVerdict(word, 0))
+    reply = conclude_subscribe(planned(subscribe(to_tag=TO_TAG)), SubscribeVerdict(word, 0), POLICY)
     assert (reply.status, reply.to_tag, reply.headers) == (status, "", [])
 
 

@@ -66,6 +66,14 @@ def test_not_08_and_clients_5_without_a_document_there_is_no_type_and_a_content_
     assert message.body == b""
 
 
+@pytest.mark.parametrize("version", [0, 9, 10, 2**31 - 1])
+def test_win_06_the_number_of_a_dialogs_document_is_put_in_where_it_belongs(version: int) -> None:
+    document = Document("application/watcherinfo+xml", b'<watcherinfo version="" state="full"/>', 22)
+    message = Message.read(octets(document, version=version))
+    assert message.body == b'<watcherinfo version="%d" state="full"/>' % version
+    assert message["content-length"] == str(len(message.body))
+
+
 def test_dlg_a_loose_route_set_stands_in_route_in_its_order() -> None:
     message = Message.read(octets(record_route=["<sip:p1;lr>", "<sip:p2;lr>"]))
     assert message.start == "NOTIFY sip:bob@192.0.2.7:5062;ob SIP/2.0"

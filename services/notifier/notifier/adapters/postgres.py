@@ -7,6 +7,7 @@ from typing import NamedTuple
 from notifier.domain.claims import Claim
 from notifier.domain.ended import Ended
 from notifier.domain.outcome_policy import SILENCES, Settlement
+from notifier.domain.watchers import Span, WatcherRow, WatcherRows
 from vedette.records import DialogRecord, ManifestRecord, PublicationRecord, read_flow, split_routes
 from vedette.rpc.contract import Outcome
 from vedette.store.database import Database
@@ -37,11 +38,15 @@ class State(NamedTuple):
 class NotifierStore:
     """Every method is one call, and raises StoreError."""
 
-    def __init__(self, database: Database, instance: str, *, patience: float) -> None:
-        """`patience`: seconds until the outcome of a NOTIFY is no longer awaited."""
+    def __init__(self, database: Database, instance: str, *, patience: float, waiting_days: int = 3) -> None:
+        """`patience`: seconds until the outcome of a NOTIFY is no longer awaited.
+
+        `waiting_days`: how long a subscription that ended while it was pending waits for a decision.
+        """
         self.database = database
         self._instance = instance
         self._patience = timedelta(seconds=patience)
+        self._waiting = timedelta(days=waiting_days)
 
     async def claim(self, events: int, dialogs: int) -> list[Claim]:
         """NOTIFYs that are owed, now marked as ours."""
@@ -118,9 +123,28 @@ class NotifierStore:
             )
         return found
 
+    async def watchers(self, wanted: Sequence[tuple[tuple[int, str, str], Span]]) -> list[WatcherRows]:
+        """For each presentity (hash, URI, event) that is watched, what a document of that span shows; all at once."""
+        found = [WatcherRows(span.whole, []) for _, span in wanted]
+        rows = await self.database.fetch(
+            "SELECT * FROM read_watchers_v1($1, $2, $3, $4, $5, $6)",
+            [key[0] for key, _ in wanted],
+            [key[1] for key, _ in wanted],
+            [key[2] for key, _ in wanted],
+            [span.since for _, span in wanted],
+            [span.until for _, span in wanted],
+            [span.whole for _, span in wanted],
+        )
+        for ordinal, full, *values, created, expires in rows:
+            index = ordinal - 1
+            if full and not found[index].full:
+                found[index] = WatcherRows(full, [])
+            found[index].rows.append(WatcherRow._make((*values, created.timestamp(), expires.timestamp())))
+        return found
+
     async def expire(self, limit: int) -> list[Ended]:
         """End what is over; what ended."""
-        rows = await self.database.fetch("SELECT * FROM expire_batch_v1($1)", limit)
+        rows = await self.database.fetch("SELECT * FROM expire_batch_v1($1, $2)", limit, self._waiting)
         return [
             Ended(
                 row["kind"],

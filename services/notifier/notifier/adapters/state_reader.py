@@ -10,6 +10,7 @@ from typing import TypeVar
 from notifier.adapters.postgres import NotifierStore
 from notifier.domain.claims import Claim
 from notifier.domain.recent import Recent
+from notifier.domain.watchers import Span, WatcherRows
 from vedette.records import DialogRecord, PublicationRecord
 from vedette.store.hash_tables import (
     UNREADABLE,
@@ -107,6 +108,11 @@ class StateReader:
             entries.append(manifest_entry(*presentity, state.manifest, newest + MANIFEST_SECONDS))
         await _put(self._published, entries)
         return found
+
+    async def watchers(self, wanted: Sequence[tuple[Key, Span]]) -> list[WatcherRows]:
+        """The watchers that each document shows, as Postgres has them now: no cache has them. Raises StoreError."""
+        self.hits["postgres"] += len(wanted)
+        return await self._store.watchers(wanted)
 
     async def _cached_states(self, keys: Sequence[tuple[Key, int]]) -> Found:
         """The states that the table has at exactly these versions."""

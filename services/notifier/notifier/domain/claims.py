@@ -27,6 +27,12 @@ class Claim(NamedTuple):
     """The presentity's version that the last NOTIFY carried; 0: this one is owed whatever the state."""
     acked_digest: bytes | None
     """Digest of what the watcher acknowledged last; None where it may have seen something else since."""
+    since: int
+    """Watcher information: which changes of the watchers it shows, after this one ..."""
+    until: int
+    """... up to this one."""
+    whole: bool
+    """Watcher information: what its reader has is in doubt, so it gets every watcher there is."""
     at: float
     """Postgres's time, seconds since the epoch."""
 
@@ -71,4 +77,5 @@ def notify_item(
         local_contact=dialog.local_contact,
         flow=dialog.flow,
         digest=digest,
+        version=claim.document_version,
     )

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from notifier.domain.recent import Recent
-from vedette.events.package import Publication
+from notifier.domain.watchers import Span, WatcherRows, shown
+from vedette.events.package import Publication, WatcherInfoPackage
 from vedette.events.registry import PACKAGES
 from vedette.records import PublicationRecord
 from vedette.rpc.contract import Document
@@ -22,6 +23,8 @@ class ViewKey(NamedTuple):
     event: str
     version: int
     media_type: str
+    span: Span | None = None
+    """Watcher information: what it shows of the watchers."""
 
 
 class View(NamedTuple):
@@ -29,6 +32,7 @@ class View(NamedTuple):
 
     document: Document
     digest: bytes
+    """b"" for one that is never held back."""
 
 
 NO_VIEW = b"-"
@@ -71,6 +75,22 @@ class Views:
         view = View(document, digest_of(document))
         self._views.put(key, view)
         return view
+
+    def compose_watchers(self, key: ViewKey, watchers: WatcherRows, at: float, expires_offset: int) -> View:
+        """The watcher information of a presentity at that time, which is why it is not kept."""
+        package = PACKAGES[key.event]
+        if not isinstance(package, WatcherInfoPackage):
+            raise TypeError(f"{key.event} is no watcher information")
+        rows = [shown(row, at, expires_offset) for row in watchers.rows]
+        body, version_at = package.compose_watchers(key.presentity_uri, rows, full=watchers.full)
+        self.compositions += 1
+        return View(Document(key.media_type, body, version_at), b"")
+
+
+def watched_by(event: str) -> str | None:
+    """The event whose watchers an event shows; None where it shows none."""
+    package = PACKAGES.get(event)
+    return package.base if isinstance(package, WatcherInfoPackage) else None
 
 
 def _octets(key: ViewKey, view: View) -> int:

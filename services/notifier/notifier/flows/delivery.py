@@ -1,13 +1,13 @@
 """Deliver: claim what is owed, read, compose once for each view, hand over to the edges that own the flows."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import structlog
 
 from notifier.domain.claims import Claim
 from notifier.domain.outcome_policy import Settlement, Verdict
-from notifier.domain.views import View, ViewKey, Views
+from notifier.domain.views import View, ViewKey, Views, watched_by
 from notifier.flows.handover import EDGE_GONE_PAUSE, FAULT_PAUSE, HandOver, Share, digest, view_key
 from notifier.flows.ports import DeliveryStore, StateReading
 from vedette.records import DialogRecord
@@ -49,6 +49,7 @@ class Delivery:
         self._views = views
         self._bell_heard = bell_heard
         self._claims_lost = claims_lost
+        self._expires_offset = expires_offset
         self._suppress_unchanged = suppress_unchanged
         self._woken = asyncio.Event()
         self._slots = asyncio.Semaphore(DISPATCHES)
@@ -170,7 +171,7 @@ class Delivery:
 
         One that cannot be composed is left out, so that it holds up nobody else (invariant 5).
         """
-        needed: dict[ViewKey, int] = {}
+        needed: dict[ViewKey, Claim] = {}
         views: dict[ViewKey, View] = {}
         for claim in claims:
             key = view_key(claim, dialogs)
@@ -180,16 +181,46 @@ class Delivery:
             if known is not None:
                 views[key] = known
             else:
-                needed[key] = claim.presentity_hash
-        if needed:
-            presentities = {((hash_, key.presentity_uri, key.event), key.version) for key, hash_ in needed.items()}
-            states = await self._reader.states(list(presentities))
-            for key, hash_ in needed.items():
-                publications = states[(hash_, key.presentity_uri, key.event), key.version]
-                try:
-                    views[key] = self._views.compose(key, publications)
-                except Exception:
-                    log.exception("cannot compose", presentity=key.presentity_uri, package=key.event)
+                needed[key] = claim
+        views.update(await self._compose_states(needed))
+        views.update(await self._compose_watchers(needed))
+        return views
+
+    async def _compose_states(self, needed: Mapping[ViewKey, Claim]) -> dict[ViewKey, View]:
+        """Those of the views that show what is published."""
+        keys = {
+            key: ((claim.presentity_hash, key.presentity_uri, key.event), key.version)
+            for key, claim in needed.items()
+            if key.span is None
+        }
+        if not keys:
+            return {}
+        states = await self._reader.states(list(dict.fromkeys(keys.values())))
+        return self._each(keys, lambda key: self._views.compose(key, states[keys[key]]))
+
+    async def _compose_watchers(self, needed: Mapping[ViewKey, Claim]) -> dict[ViewKey, View]:
+        """Those of the views that show who watches."""
+        keys = [(key, key.span, watched_by(key.event)) for key in needed]
+        wanted = {
+            key: ((needed[key].presentity_hash, key.presentity_uri, base), span)
+            for key, span, base in keys
+            if span is not None and base is not None
+        }
+        if not wanted:
+            return {}
+        rows = dict(zip(wanted, await self._reader.watchers(list(wanted.values())), strict=True))
+        return self._each(
+            wanted,
+            lambda key: self._views.compose_watchers(key, rows[key], needed[key].at, self._expires_offset),
+        )
+
+    def _each(self, keys: Iterable[ViewKey], compose: Callable[[ViewKey], View]) -> dict[ViewKey, View]:
+        views: dict[ViewKey, View] = {}
+        for key in keys:
+            try:
+                views[key] = compose(key)
+            except Exception:
+                log.exception("cannot compose", presentity=key.presentity_uri, package=key.event)
         return views
 
     async def _give_back(self, claims: Sequence[Claim], seconds: float, verdict: Verdict = Verdict.AGAIN) -> None:

@@ -15,7 +15,8 @@ import structlog
 
 from notifier.domain.claims import Claim, notify_item
 from notifier.domain.outcome_policy import Settlement, Verdict
-from notifier.domain.views import NO_VIEW, View, ViewKey
+from notifier.domain.views import NO_VIEW, View, ViewKey, watched_by
+from notifier.domain.watchers import Span
 from vedette.records import DialogRecord
 from vedette.rpc.client import NotDoneError, OutcomeUnknownError, Peer, Peers, TooLargeError
 from vedette.rpc.contract import (
@@ -190,4 +191,5 @@ def view_key(claim: Claim, dialogs: Mapping[bytes, DialogRecord]) -> ViewKey | N
     dialog = dialogs.get(claim.dialog_id)
     if dialog is None or not claim.shows_state:
         return None
-    return ViewKey(claim.presentity_uri, claim.event, claim.version, dialog.accept)
+    span = None if watched_by(claim.event) is None else Span(claim.since, claim.until, claim.whole)
+    return ViewKey(claim.presentity_uri, claim.event, claim.version, dialog.accept, span)

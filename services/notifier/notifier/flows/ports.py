@@ -6,6 +6,7 @@ from typing import Protocol
 from notifier.domain.claims import Claim
 from notifier.domain.ended import Ended
 from notifier.domain.outcome_policy import Settlement
+from notifier.domain.watchers import Span, WatcherRows
 from vedette.records import DialogRecord, PublicationRecord
 from vedette.rpc.contract import Outcome
 
@@ -33,6 +34,12 @@ class StateReading(Protocol):
         self, wanted: Sequence[tuple[PresentityKey, int]]
     ) -> dict[tuple[PresentityKey, int], list[PublicationRecord]]:
         """The publications of presentities at these versions or newer ones."""
+
+    async def watchers(self, wanted: Sequence[tuple[PresentityKey, Span]]) -> list[WatcherRows]:
+        """For each presentity and event that is watched, the watchers that a document of that span shows.
+
+        All are of one moment, after the call.
+        """
 
 
 class ExpiryStore(Protocol):

@@ -1,6 +1,7 @@
 """The two database calls that decide, and the queries behind REST."""
 
 from collections.abc import Callable
+from datetime import timedelta
 from operator import attrgetter
 
 from presence_core.domain.policy import Policy
@@ -13,7 +14,7 @@ from vedette.store.database import Database
 _PUBLISH = "SELECT * FROM publish_batch_v1($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)"
 _SUBSCRIBE = (
     "SELECT * FROM subscribe_batch_v1($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, "
-    "$18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $29, $30, $31)"
+    "$18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $29, $30, $31, $32)"
 )
 
 
@@ -58,8 +59,15 @@ class DecidingStore:
         """Apply SUBSCRIBE commands, each dialog at most once. Raises StoreError."""
         columns = [[get(command) for command in commands] for get in _SUBSCRIBE_COLUMNS]
         policy = self._policy
-        limits = (policy.cseq_offset, policy.expires_offset, policy.max_watchers, policy.max_subscriptions)
-        rows = await self._database.fetch(_SUBSCRIBE, *columns, *limits)
+        rows = await self._database.fetch(
+            _SUBSCRIBE,
+            *columns,
+            policy.cseq_offset,
+            policy.expires_offset,
+            policy.max_watchers,
+            policy.max_subscriptions,
+            timedelta(days=policy.waiting_days),
+        )
         verdicts: dict[int, SubscribeVerdict] = {}
         for row in rows:
             index = row["ordinal"] - 1

@@ -26,7 +26,7 @@ from presence_core.adapters.rest_models import (
 )
 from presence_core.adapters.rest_queries import RestQueries
 from vedette import VERSION
-from vedette.events.package import Publication
+from vedette.events.package import Publication, WatcherInfoPackage
 from vedette.events.registry import PACKAGES
 from vedette.identity import parse_to_tag, presentity_hash
 from vedette.records import read_flow
@@ -107,6 +107,8 @@ def rest_app(queries: RestQueries, readiness: Callable[[], Awaitable[Readiness]]
         package = PACKAGES.get(event)
         if row is None or package is None:
             raise RestError(404, f"nothing is known of {aor} for the event {event}")
+        if isinstance(package, WatcherInfoPackage):
+            raise RestError(404, f"{event} has no document of its own: see the subscriptions to {package.base}")
         publications = await queries.publications(hash_, aor, event)
         media_type = package.notify_types[0]
         document = package.compose(

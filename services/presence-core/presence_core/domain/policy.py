@@ -25,5 +25,9 @@ class Policy:
     """Dialogs of a presentity and event, at once."""
     max_subscriptions: int = 0
     """Dialogs of a watcher, at once."""
+    waiting_days: int = 3
+    """How long a subscription that ended while it was pending waits for a decision."""
     to_tag_pref: str = "10"
     contact_user: str = "presence"
+    always_200: bool = False
+    """`subs_respond_200=1`: an accepted SUBSCRIBE gets 200, never 202."""

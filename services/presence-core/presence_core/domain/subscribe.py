@@ -6,7 +6,8 @@ from presence_core.domain import refusals
 from presence_core.domain.common_checks import call_key, find_event, find_resource, grant
 from presence_core.domain.local_contact import local_contact
 from presence_core.domain.policy import Policy
-from vedette.events.package import EventPackage
+from vedette.events.package import EventPackage, WatcherInfoPackage
+from vedette.events.registry import PACKAGES
 from vedette.identity import parse_to_tag, presentity_hash, to_tag
 from vedette.records import DialogRecord
 from vedette.rpc.contract import Reply, SubscribeCall
@@ -120,8 +121,11 @@ def plan_subscribe(call: SubscribeCall, policy: Policy) -> SubscribeCommand | Re
     )
 
 
-def conclude_subscribe(command: SubscribeCommand, verdict: SubscribeVerdict) -> Reply:
-    """The answer: 200 with Expires and Contact, 481, 403, 500, or the fault that the command carried."""
+def conclude_subscribe(command: SubscribeCommand, verdict: SubscribeVerdict, policy: Policy) -> Reply:
+    """The answer: 200 or 202 with Expires and Contact, 481, 403, 500, or the fault that the command carried.
+
+    202 says no more than 200 (RFC 6665 section 8.3.1); watcher information gets it as the original has it.
+    """
     match verdict.verdict:
         case "unmatched":
             return refusals.NO_SUBSCRIPTION
@@ -135,8 +139,9 @@ def conclude_subscribe(command: SubscribeCommand, verdict: SubscribeVerdict) -> 
             return refusals.TOO_MANY_SUBSCRIPTIONS
         case "withheld" if command.refusal is not None:
             return command.refusal
+    legacy = not policy.always_200 and isinstance(PACKAGES.get(command.event), WatcherInfoPackage)
     return Reply(
-        200,
+        202 if legacy else 200,
         to_tag=command.to_tag,
         headers=[("Expires", str(verdict.granted)), ("Contact", f"<{command.local_contact}>")],
     )

@@ -31,7 +31,7 @@ class SubscribeFlow:
             plan=partial(plan_subscribe, policy=policy),
             lane=lambda command: command.callid,
             apply=self._apply_and_announce,
-            conclude=conclude_subscribe,
+            conclude=partial(conclude_subscribe, policy=policy),
             limits=limits,
         )
         self.drain = self._flow.drain

@@ -1,5 +1,6 @@
 """Writing a NOTIFY (RFC 6665 section 4.2.2, RFC 3261 section 12.2.1.1)."""
 
+from vedette.documents.watcherinfo import VersionedDocument
 from vedette.rpc.contract import Document, NotifyItem
 from vedette.sip.route import RoutedRequest
 from vedette.sip.writer import Header, write_request
@@ -10,7 +11,8 @@ def write_notify(
 ) -> bytes:
     """The request; `via` is the value of its one Via.
 
-    Without a document there is no Content-Type and the body is empty.
+    Without a document there is no Content-Type and the body is empty. A document that counts its NOTIFYs gets the
+    dialog's number here, so that all dialogs can share the rest.
     """
     headers: list[Header] = [("Via", via), ("Max-Forwards", "70")]
     headers += [("Route", route) for route in routed.routes]
@@ -27,4 +29,7 @@ def write_notify(
     if document is None:
         return write_request("NOTIFY", routed.request_uri, headers)
     headers.append(("Content-Type", document.content_type))
-    return write_request("NOTIFY", routed.request_uri, headers, document.body)
+    body = document.body
+    if document.version_at >= 0:
+        body = VersionedDocument(body, document.version_at).with_version(item.version)
+    return write_request("NOTIFY", routed.request_uri, headers, body)

@@ -1,0 +1,82 @@
+"""Watcher information documents, application/watcherinfo+xml (RFC 3858). Only written here, never read.
+
+The version differs from dialog to dialog while the rest is the same for all, so a document has a place for it.
+"""
+
+import re
+from collections.abc import Iterable
+from typing import NamedTuple
+from xml.sax.saxutils import escape
+
+WATCHERINFO = "urn:ietf:params:xml:ns:watcherinfo"
+
+_NOT_IN_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+_IN_ATTRIBUTES = {'"': "&quot;", "\t": "&#9;", "\n": "&#10;", "\r": "&#13;"}
+
+
+class Watcher(NamedTuple):
+    """One subscription as the document shows it (RFC 3858 section 3.1)."""
+
+    id: str
+    """A token that names this subscription and no other, the same in every document."""
+    uri: str
+    status: str
+    """`pending`, `active`, `waiting` or `terminated`."""
+    event: str
+    """What brought it into this status: `subscribe`, `approved`, `timeout`, `giveup` ..."""
+    display_name: str = ""
+    expiration: int | None = None
+    """Seconds until it expires; None: not told."""
+    duration: int | None = None
+    """Seconds since it was made; None: not told."""
+
+
+class VersionedDocument(NamedTuple):
+    """A document without its version; the digits belong before the octet at `version_at`."""
+
+    body: bytes
+    version_at: int
+
+    def with_version(self, version: int) -> bytes:
+        """The document of that version."""
+        return self.body[: self.version_at] + b"%d" % version + self.body[self.version_at :]
+
+
+def compose(resource: str, package: str, watchers: Iterable[Watcher], *, full: bool) -> VersionedDocument:
+    """The document with the watchers of one resource in one event package, in the order given.
+
+    A `full` one has every watcher there is; a partial one has those that changed (RFC 3858 section 3).
+    """
+    head = f'<?xml version="1.0" encoding="UTF-8"?>\n<watcherinfo xmlns="{WATCHERINFO}" version="'
+    rows = [
+        f'" state="{"full" if full else "partial"}">',
+        f"<watcher-list resource={_attribute(resource)} package={_attribute(package)}>",
+        *map(_watcher, watchers),
+        "</watcher-list>",
+        "</watcherinfo>",
+        "",
+    ]
+    start = head.encode()
+    return VersionedDocument(start + "\n".join(rows).encode(), len(start))
+
+
+def _watcher(watcher: Watcher) -> str:
+    optional = {
+        "display-name": watcher.display_name or None,
+        "expiration": watcher.expiration,
+        "duration-subscribed": watcher.duration,
+    }
+    told = "".join(f" {name}={_attribute(str(value))}" for name, value in optional.items() if value is not None)
+    return (
+        f"<watcher id={_attribute(watcher.id)} status={_attribute(watcher.status)} event={_attribute(watcher.event)}"
+        f"{told}>{escape(_clean(watcher.uri))}</watcher>"
+    )
+
+
+def _attribute(value: str) -> str:
+    return f'"{escape(_clean(value), _IN_ATTRIBUTES)}"'
+
+
+def _clean(value: str) -> str:
+    """The text without characters that XML has no way to write."""
+    return _NOT_IN_XML.sub("\ufffd", value)
