@@ -308,10 +308,11 @@ $$;
 -- An edge instance is gone: give its UDP dialogs to another one, let those bound to a connection wait for their next
 -- SUBSCRIBE, and clear what was outstanding over it.
 --
--- In    the instance that is gone; the instance and address that take over (NULL: none, all wait); how many at most
+-- In    the instance that is gone; the instance and address that take over (NULL: none, all wait); how many at most;
+--       true: the edge is there yet and about to go, so that only UDP dialogs with nothing outstanding are moved
 -- Out   how many dialogs were changed; call again until it is 0
 -- Locks presentity_state in key order (SKIP LOCKED), then delivery, active_watchers
-CREATE FUNCTION rehome_dialogs_v1(p_gone text, p_instance text, p_address text, p_limit int4)
+CREATE FUNCTION rehome_dialogs_v1(p_gone text, p_instance text, p_address text, p_limit int4, p_gently bool)
 RETURNS int4 LANGUAGE plpgsql
 SET jit = off SET plan_cache_mode = force_generic_plan
 AS $$
@@ -322,7 +323,11 @@ DECLARE
     v_moved int4;
 BEGIN
     WITH found AS (
-        SELECT d.* FROM delivery AS d WHERE d.edge_instance = p_gone LIMIT p_limit
+        SELECT d.*
+        -- OFFSET 0: the search is by the edge alone, whatever else is asked of the rows.
+        FROM (SELECT e.* FROM delivery AS e WHERE e.edge_instance = p_gone OFFSET 0) AS d
+        WHERE NOT p_gently OR (d.transport = 'udp' AND d.outstanding_cseq IS NULL)
+        LIMIT p_limit
     )
     SELECT array_agg(f::delivery) INTO v_found FROM found AS f;
     IF v_found IS NULL THEN
@@ -347,6 +352,7 @@ BEGIN
         JOIN held AS h USING (presentity_hash, presentity_uri, event)
         WHERE d.presentity_hash = f.presentity_hash AND d.dialog_id = f.dialog_id AND d.edge_instance = p_gone
             AND ((d.transport = 'udp' AND p_instance IS NOT NULL) OR d.status <> 3)
+            AND (NOT p_gently OR d.outstanding_cseq IS NULL)
         RETURNING d.presentity_hash, d.presentity_uri, d.event, d.dialog_id, d.edge_instance, d.revision
     ),
     -- Nobody is left to tell of the end of a dialog whose connection is gone.

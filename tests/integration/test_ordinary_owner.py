@@ -54,6 +54,6 @@ async def test_an_ordinary_owner_migrates_and_works(owner_url: str) -> None:
         assert await store.sweep(1.0, 10) == 0
         assert await store.clear_marks(["n"], 10, 0.0) == 1
         assert await store.rehome("e", "f", "127.0.0.1:1", 10) >= 0
-        assert await Liveness(database, "n").dead() == []
+        assert await Liveness(database, "n").missing() == []
     finally:
         await database.close()

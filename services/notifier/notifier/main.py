@@ -7,7 +7,7 @@ import structlog
 
 from notifier.adapters.liveness import Liveness
 from notifier.adapters.postgres import NotifierStore
-from notifier.adapters.rpc import OutcomesHandler
+from notifier.adapters.rpc import LeavingHandler, OutcomesHandler
 from notifier.adapters.state_reader import StateReader
 from notifier.domain.views import Views
 from notifier.flows.delivery import Delivery
@@ -16,7 +16,7 @@ from notifier.flows.recovery import Recovery
 from notifier.flows.settling import Settling
 from notifier.settings import NotifierSettings
 from vedette.rpc.client import Peers
-from vedette.rpc.contract import OUTCOMES
+from vedette.rpc.contract import LEAVING, OUTCOMES
 from vedette.rpc.discovery import Discovery
 from vedette.rpc.server import HttpServer, rpc_app
 from vedette.runtime.heartbeat import Heartbeat
@@ -33,8 +33,9 @@ from vedette.runtime.start import (
     wait_until_ready,
 )
 from vedette.store.bell import BellListener, ring
+from vedette.store.database import StoreError
 from vedette.store.hash_tables import HashTable
-from vedette.store.redis_link import RedisLink
+from vedette.store.redis_link import RedisAwayError, RedisLink
 
 DRAIN = 3.0
 
@@ -103,7 +104,7 @@ async def _serve(settings: NotifierSettings, identity: Identity, stop: asyncio.E
     app = rpc_app(
         token=token,
         who=identity.hello,
-        handlers={OUTCOMES: OutcomesHandler(settling)},
+        handlers={OUTCOMES: OutcomesHandler(settling), LEAVING: LeavingHandler(recovery)},
         heard=lambda _hello: None,
     )
     server = HttpServer(app, listener)
@@ -126,13 +127,29 @@ async def _serve(settings: NotifierSettings, identity: Identity, stop: asyncio.E
     await stop.wait()
     log.info("stopping")
     identity.stop()
+    handed_over = await _hand_over(delivery)
     await working.cancel()
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(DRAIN):
-            await delivery.drain()
     await delivery.close()
     await server.stop()
+    with contextlib.suppress(RedisAwayError):
+        await ring(link)  # for what the last outcomes have made due
     await tasks.cancel()
-    await edges.close()
-    await link.close()
-    await database.close()
+    if handed_over and not recovery.misses_claims:
+        await _leave(liveness, identity.instance)
+    await asyncio.gather(edges.close(), link.close(), database.close())
+
+
+async def _leave(liveness: Liveness, instance: str) -> None:
+    """All that we claimed is with an edge, which will report: nobody is to look for what we have left."""
+    with contextlib.suppress(StoreError):
+        await liveness.forget(instance)
+
+
+async def _hand_over(delivery: Delivery) -> bool:
+    """Whether all that was claimed is with the edges, in time."""
+    try:
+        async with asyncio.timeout(DRAIN):
+            await delivery.drain()
+    except TimeoutError:
+        return False
+    return not delivery.is_unsure

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import ipaddress
 import socket
+from collections.abc import Coroutine
 
 import structlog
 
@@ -14,6 +15,7 @@ from sip_edge.adapters.rpc import DatagramsHandler, NotifiesHandler, Withdrawals
 from sip_edge.domain.local_addresses import LocalAddresses
 from sip_edge.domain.taken_batches import TakenBatches
 from sip_edge.flows.core_calls import CoreCalls
+from sip_edge.flows.departure import Departure
 from sip_edge.flows.edge import Edge
 from sip_edge.flows.foreign_responses import ForeignResponses
 from sip_edge.flows.notifies import NotifySender
@@ -35,9 +37,11 @@ from vedette.transport.endpoint import Endpoint
 from vedette.transport.limits import ConnectionLimits
 
 QUEUE = 8192
-DRAIN_REQUESTS = 3.0
-DRAIN_NOTIFIES = 1.0
-DRAIN_OUTCOMES = 1.0
+DRAIN_REQUESTS = 1.5
+HAND_OVER = 0.8
+DRAIN_NOTIFIES = 0.5
+FINISH = 0.5
+DRAIN_OUTCOMES = 0.5
 REPORT_INTERVAL = 60.0
 
 log = structlog.get_logger()
@@ -143,24 +147,34 @@ async def _serve(settings: EdgeSettings, identity: Identity, stop: asyncio.Event
     await stop.wait()
     log.info("stopping")
     identity.stop()
-    await _drain(calls, sender, reporter)
-    await endpoint.close()
+    departure = Departure(notifiers, instance=identity.instance, address=identity.address)
+    if siblings.ready():
+        endpoint.leave_to_siblings()
+    await _leave(departure, calls, sender, endpoint, reporter)
     await server.stop()
     await tasks.cancel()
     for peers in (cores, notifiers, siblings):
         await peers.close()
 
 
-async def _drain(calls: CoreCalls, sender: NotifySender, reporter: OutcomeReporter) -> None:
+async def _leave(
+    departure: Departure, calls: CoreCalls, sender: NotifySender, endpoint: Endpoint, reporter: OutcomeReporter
+) -> None:
+    """Have others serve our dialogs, give what is under way a moment to end, close the sockets."""
+    await _within(DRAIN_REQUESTS, calls.drain())
+    await _within(HAND_OVER, departure.hand_over())
+    await _within(DRAIN_NOTIFIES, sender.drain())
+    sender.close()
+    await endpoint.close()
+    await _within(DRAIN_OUTCOMES, reporter.drain())
+    await _within(FINISH, departure.finish())
+
+
+async def _within(seconds: float, ending: Coroutine[None, None, None]) -> None:
     """Give what is under way a moment to end."""
-    for patience, drain in (
-        (DRAIN_REQUESTS, calls.drain),
-        (DRAIN_NOTIFIES, sender.drain),
-        (DRAIN_OUTCOMES, reporter.drain),
-    ):
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(patience):
-                await drain()
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await ending
 
 
 def _family(host: str) -> socket.AddressFamily:

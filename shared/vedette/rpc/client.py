@@ -13,6 +13,7 @@ from vedette.rpc.discovery import Discovery
 from vedette.rpc.token import RpcToken
 
 PROBE_INTERVAL = 1.0
+SHORTEST_PROBE_INTERVAL = 0.1
 PROBE_TIMEOUT = 1.0
 FAILURES_UNTIL_GONE = 3
 
@@ -65,6 +66,7 @@ class Peers:
         self._on_change = on_change
         self._peers: dict[str, Peer] = {}
         self._turn = 0
+        self._look = asyncio.Event()
         self._session: aiohttp.ClientSession | None = None
         self._encode = msgspec.msgpack.Encoder().encode
         self._read_hello = msgspec.msgpack.Decoder(Hello).decode
@@ -87,10 +89,14 @@ class Peers:
         return None
 
     async def watch(self) -> None:
-        """Keep the list of peers and their readiness up to date, for ever."""
+        """Keep the list of peers and their readiness up to date, for ever: look at once when one took no call."""
         while True:
             await self.probe()
-            await asyncio.sleep(PROBE_INTERVAL)
+            await asyncio.sleep(SHORTEST_PROBE_INTERVAL)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(PROBE_INTERVAL - SHORTEST_PROBE_INTERVAL):
+                    await self._look.wait()
+            self._look.clear()
 
     async def probe(self) -> None:
         """Ask discovery, then every peer, once."""
@@ -124,6 +130,21 @@ class Peers:
         except UNREADABLE as error:
             raise OutcomeUnknownError(f"{peer.address}: {type(error).__name__}") from error
 
+    async def is_gone(self, peer: Peer, instance: str) -> bool:
+        """Whether that instance surely is not at the address any more: another one answers, or nobody listens.
+
+        An address that cannot be reached, or that does not answer in time, proves nothing.
+        """
+        try:
+            return (await self.ask(peer)).instance != instance
+        except NotDoneError as error:
+            cause = error.__cause__
+            return isinstance(cause, aiohttp.ClientConnectorError) and isinstance(
+                cause.os_error, ConnectionRefusedError
+            )
+        except OutcomeUnknownError:
+            return False
+
     # calling
 
     def choose(self, exclude: set[str] | None = None) -> Peer | None:
@@ -153,6 +174,7 @@ class Peers:
             if peer.failures == 0:
                 peer.failures = 1
                 self._on_change()
+            self._look.set()
             raise
         finally:
             peer.in_flight -= 1

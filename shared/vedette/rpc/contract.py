@@ -13,6 +13,7 @@ NOTIFIES: Final = f"{PREFIX}/notifies"
 WITHDRAWALS: Final = f"{PREFIX}/withdrawals"
 OUTCOMES: Final = f"{PREFIX}/outcomes"
 DATAGRAMS: Final = f"{PREFIX}/datagrams"
+LEAVING: Final = f"{PREFIX}/leaving"
 
 UNREADABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError)
 """What decoding raises for octets that are no message; msgspec lets bad UTF-8 through as what it is."""
@@ -212,3 +213,19 @@ class DatagramBatch(msgspec.Struct, array_like=True, frozen=True):
     """Datagrams for their owner."""
 
     datagrams: list[ForeignDatagram]
+
+
+class Leaving(msgspec.Struct, array_like=True, frozen=True):
+    """An edge is about to end, and asks a notifier to give its UDP dialogs to others."""
+
+    instance: str
+    address: str
+    gone: bool
+    """False: it serves for a moment yet, and only dialogs with nothing outstanding are moved; True: its sockets are
+    closed, and whatever is left goes."""
+
+
+class Left(msgspec.Struct, array_like=True, frozen=True):
+    """How many UDP dialogs are still with the edge, waiting for an answer; 0 where no other edge could take any."""
+
+    dialogs: int

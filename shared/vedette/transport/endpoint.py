@@ -275,6 +275,16 @@ class Endpoint:
         self.layer.handle_timer(self.now())
         self._drain()
 
+    def leave_to_siblings(self) -> None:
+        """Get no more datagrams and connections where other processes share our port: they get them.
+
+        What is open goes on; a response that a sibling gets comes by `receive_foreign`.
+        """
+        for udp in self._udp.values():
+            udp.leave_to_siblings()
+        for streams in self._streams.values():
+            streams.stop_listening()
+
     async def close(self) -> None:
         """Close all sockets and forget all transactions."""
         if self._timer is not None:

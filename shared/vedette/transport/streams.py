@@ -195,10 +195,14 @@ class StreamTransport:
         if self._connections:
             self._arm()
 
-    async def close(self) -> None:
-        """Stop accepting and close all connections."""
+    def stop_listening(self) -> None:
+        """Accept no more connections."""
         for server in self._servers:
             server.close()
+
+    async def close(self) -> None:
+        """Stop accepting and close all connections."""
+        self.stop_listening()
         for task in list(self._tasks):
             task.cancel()
         for connection in list(self._connections.values()):

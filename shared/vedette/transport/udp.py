@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import ipaddress
 import socket
 from collections import deque
 from collections.abc import Callable
@@ -12,6 +13,8 @@ RECEIVE_BUFFER = 16 * 1024 * 1024
 MAX_DATAGRAM = 65535
 READS_PER_WAKEUP = 128
 MAX_UNSENT = 4096
+DISCARD = 9
+"""The port that answers nothing (RFC 863)."""
 
 _SO_SNDBUFFORCE = 32
 _SO_RCVBUFFORCE = 33
@@ -104,6 +107,17 @@ class UdpTransport:
             batch.append((data, Flow("udp", address[0], address[1])))
         if batch:
             self._received(batch)
+
+    def leave_to_siblings(self) -> None:
+        """Have the kernel give what comes to the other sockets that share our port; we can still send.
+
+        A socket that is connected gets datagrams of its far end only: this one has a far end that sends none. One
+        that is bound to all addresses would lose them all but one by that, and is left as it is.
+        """
+        if ipaddress.ip_address(self.address[0]).is_unspecified:
+            return
+        with contextlib.suppress(OSError):
+            self._socket.connect((self.address[0], DISCARD))
 
     def close(self) -> None:
         """Stop reading and close."""

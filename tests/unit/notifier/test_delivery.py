@@ -590,3 +590,34 @@ async def test_watchers_that_cannot_be_shown_hold_up_nobody_else() -> None:
         await w.deliver()
         assert w.store.given_back() == {"a": FAULT_PAUSE}
     assert edge.dialogs() == ["b"]
+
+
+# the end
+
+
+async def test_the_end_cuts_off_no_claim_and_nothing_is_claimed_after_it() -> None:
+    gate, begun = asyncio.Event(), asyncio.Event()
+
+    class Slow(ClaimStore):
+        async def claim(self, events: int, dialogs: int) -> list[Claim]:
+            begun.set()
+            await gate.wait()
+            return await super().claim(events, dialogs)
+
+    async with edges("edge-1") as [edge], peers_of(edge.address) as peers:
+        await peers.probe()
+        store = Slow([claim("a")], [claim("b")])
+        scene = world(store, States(dialog("a", edge_instance="edge-1", edge_address=edge.address)), peers)
+        running = asyncio.create_task(scene.delivery.run())
+        scene.delivery.wake()
+        await begun.wait()
+        ending = asyncio.create_task(scene.delivery.drain())
+        await until_true(lambda: scene.delivery._ending, "it is told to end")
+        assert not ending.done()
+        gate.set()
+        await ending
+        assert edge.dialogs() == ["a"]
+        assert not await scene.delivery._step()
+        assert store.claims == 1
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)

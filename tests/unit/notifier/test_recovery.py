@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import pytest
 
 from notifier.flows import recovery as recovery_module
+from notifier.flows.ports import MissingNotifier
 from notifier.flows.recovery import EDGE_PROBES, GRACE, Recovery
 from tests.unit.notifier.worlds import Graveyard
 from tests.unit.rpc.serving import crooked, hello, http, peers_of, read_request, served
@@ -212,3 +213,63 @@ async def test_a_store_that_is_away_for_a_moment_stops_nothing() -> None:
     yard.notifiers = ["dead"]
     async with peers_of("") as peers, watching(yard, peers):
         await until_true(lambda: yard.forgotten == ["dead"], "it is buried")
+
+
+async def test_a_notifier_without_its_lock_is_buried_at_once_where_nobody_listens_any_more() -> None:
+    yard = Graveyard()
+    yard.missing_notifiers = [MissingNotifier("dead", NOWHERE, silent=False)]
+    async with peers_of("") as peers, watching(yard, peers):
+        await until_true(lambda: yard.forgotten == ["dead"], "it is buried")
+
+
+async def test_a_notifier_that_has_only_lost_its_lock_is_left_alone_while_it_answers() -> None:
+    yard = Graveyard()
+    async with served(me=hello("alive")) as alive, peers_of("") as peers, watching(yard, peers) as watch:
+        yard.missing_notifiers = [MissingNotifier("alive", alive.address, silent=False)]
+        await watch.rounds(5)
+        assert yard.forgotten == []
+        yard.missing_notifiers = [MissingNotifier("before", alive.address, silent=False)]
+        await until_true(lambda: yard.forgotten == ["before"], "whose address another one has is buried")
+
+
+async def test_a_leaving_edge_gives_up_what_is_quiet_and_when_it_is_gone_all() -> None:
+    yard = Graveyard()
+    yard.dialogs, yard.left = [3], 2
+    async with (
+        served(me=hello("leaving")) as leaving,
+        served(me=hello("heir", address="192.0.2.9:1")) as heir,
+        peers_of(leaving.address, heir.address) as peers,
+        watching(yard, peers, beats=0) as watch,
+    ):
+        await peers.probe()
+        assert await watch.recovery.leave("leaving", leaving.address, gone=False) == 2
+        assert yard.rehomed == [("leaving", "heir", "192.0.2.9:1")] * 2
+        assert yard.gentle == [True, True]
+        assert watch.woken == [True]
+        assert watch.recovery._suspects == {}
+        assert await watch.recovery.leave("leaving", leaving.address, gone=True) == 0
+        assert yard.gentle[2:] == [False]
+        assert watch.recovery._suspects == {"leaving": leaving.address}
+
+
+async def test_an_edge_that_has_just_come_inherits_without_having_been_asked_before() -> None:
+    yard = Graveyard()
+    async with (
+        served(me=hello("heir")) as heir,
+        peers_of(heir.address) as peers,
+        watching(yard, peers, beats=0) as watch,
+    ):
+        await watch.recovery.leave("leaving", NOWHERE, gone=False)
+    assert {heir_ for _, heir_, _ in yard.rehomed} == {"heir"}
+
+
+async def test_the_last_edge_leaves_its_dialogs_to_nobody() -> None:
+    yard = Graveyard()
+    yard.left = 5
+    async with (
+        served(me=hello("leaving")) as leaving,
+        peers_of(leaving.address) as peers,
+        watching(yard, peers, beats=0) as watch,
+    ):
+        assert await watch.recovery.leave("leaving", leaving.address, gone=False) == 0
+    assert yard.rehomed == []

@@ -6,7 +6,7 @@ from notifier.domain.claims import Claim
 from notifier.domain.ended import Ended
 from notifier.domain.outcome_policy import Settlement
 from notifier.domain.watchers import Span, WatcherRows
-from notifier.flows.ports import PresentityKey
+from notifier.flows.ports import MissingNotifier, PresentityKey
 from vedette.records import DialogRecord, PublicationRecord
 from vedette.rpc.contract import Outcome
 from vedette.store.database import StoreError
@@ -116,6 +116,12 @@ class Graveyard:
 
     def __init__(self) -> None:
         self.notifiers: list[str] = []
+        """The silent ones."""
+        self.missing_notifiers: list[MissingNotifier] = []
+        self.gentle: list[bool] = []
+        """How each call of `rehome` asked."""
+        self.left = 0
+        """What `datagram_dialogs` says."""
         self.edges: list[tuple[str, str]] = []
         self.marks: list[int] = []
         """What `clear_marks` says in turn; then 0."""
@@ -138,18 +144,24 @@ class Graveyard:
         """The busy ones."""
         return self.busy & set(notifiers)
 
-    async def rehome(self, gone: str, instance: str, address: str, limit: int) -> int:
+    async def rehome(self, gone: str, instance: str, address: str, limit: int, *, gently: bool = False) -> int:
         """The next number."""
         self.rehomed.append((gone, instance, address))
+        self.gentle.append(gently)
         return self.dialogs.pop(0) if self.dialogs else 0
 
-    async def dead(self) -> list[str]:
+    async def datagram_dialogs(self, edge: str) -> int:
+        """What was put in."""
+        return self.left
+
+    async def missing(self) -> list[MissingNotifier]:
         """The notifiers that were put in."""
         self.rounds += 1
         if self.fault is not None:
             fault, self.fault = self.fault, None
             raise fault
-        return [instance for instance in self.notifiers if instance not in self.forgotten]
+        gone = [MissingNotifier(instance, "", silent=True) for instance in self.notifiers]
+        return [missing for missing in [*gone, *self.missing_notifiers] if missing.instance not in self.forgotten]
 
     async def gone_edges(self, seconds: float) -> list[tuple[str, str]]:
         """The edges that were put in."""

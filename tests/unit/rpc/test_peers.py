@@ -1,5 +1,6 @@
 """Who is there and who is called: probing, spreading, coming and going."""
 
+import asyncio
 from collections import Counter
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -8,8 +9,12 @@ import msgspec
 import pytest
 
 from tests.unit.rpc.serving import TOKEN, hello, peers_of, served
-from vedette.rpc.client import FAILURES_UNTIL_GONE, Peer, Peers
+from tests.wait import until_true
+from vedette.rpc import client as rpc_client
+from vedette.rpc.client import FAILURES_UNTIL_GONE, NotDoneError, Peer, Peers
+from vedette.rpc.contract import HELLO
 from vedette.rpc.discovery import Discovery
+from vedette.rpc.server import listen
 from vedette.rpc.token import RpcToken
 
 
@@ -132,3 +137,31 @@ async def test_a_peer_with_another_token_is_never_ready() -> None:
         await peers.probe()
         assert peers.ready() == []
         assert here.heard == []
+
+
+async def test_who_is_gone_is_told_from_who_only_does_not_answer() -> None:
+    async with served(me=hello("one")) as one, peers_of("") as peers:
+        assert not await peers.is_gone(Peer(one.address), "one")
+        assert await peers.is_gone(Peer(one.address), "before")
+        address = one.address
+    async with peers_of("") as peers:
+        assert await peers.is_gone(Peer(address), "one")
+        assert not await peers.is_gone(Peer("no such address"), "one")
+    with listen("127.0.0.1", 0) as deaf:
+        async with peers_of("") as peers:
+            assert not await peers.is_gone(Peer(f"127.0.0.1:{deaf.getsockname()[1]}"), "one")
+
+
+async def test_a_call_that_nobody_took_makes_us_look_who_is_there_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(rpc_client, "PROBE_INTERVAL", 1000.0)
+    async with served(me=hello("one")) as one, peers_of(one.address) as peers:
+        watching = asyncio.create_task(peers.watch())
+        await until_true(lambda: len(peers.ready()) == 1, "it is found")
+        asked = len(one.heard)
+        with pytest.raises(NotDoneError):
+            await peers.call(peers.known()[0], HELLO, b"", timeout=5, instance="another")
+        await until_true(lambda: len(one.heard) > asked and peers.ready(), "it is asked again")
+        watching.cancel()
+        await asyncio.gather(watching, return_exceptions=True)

@@ -7,11 +7,14 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, cast
 
+import msgspec
 import pytest
 from msgspec.structs import replace
 
+from sip_edge.adapters.rpc import NotifiesHandler
 from sip_edge.domain.branches import owner_of
 from sip_edge.domain.local_addresses import LocalAddresses
+from sip_edge.domain.taken_batches import TakenBatches
 from sip_edge.flows.edge import Edge
 from sip_edge.flows.foreign_responses import ForeignResponses
 from sip_edge.flows.notifies import WINDOW, NotifySender
@@ -22,6 +25,7 @@ from tests.phone import Message
 from tests.unit.rpc.serving import peers_of
 from tests.wait import until_true
 from vedette.rpc.contract import TIMEOUT, UNREACHABLE, Document, NotifyBatch, NotifyItem, Outcome
+from vedette.rpc.server import NotReadyError
 from vedette.sip.flow import Flow
 from vedette.sip.message import Request, Response
 from vedette.sip.transaction.layer import RequestFinished
@@ -302,3 +306,18 @@ async def test_answers_let_the_next_ones_go() -> None:
         sent = [order(message) for message, _ in s.phone.got]
         assert sorted(set(sent)) == list(range(WINDOW * 3))
         assert list(itertools.islice(dict.fromkeys(sent), WINDOW)) == list(range(WINDOW))
+
+
+async def test_what_ends_because_our_sockets_close_is_no_outcome_and_nothing_more_is_taken() -> None:
+    async with sending() as s:
+        s.phone.status = None
+        s.take(s.item())
+        await until_true(lambda: s.phone.got, "the NOTIFY has come")
+        s.sender.close()
+        s.phone.answer(0, 200)
+        await until_true(lambda: s.sender.under_way == 0, "it has ended")
+        assert s.outcomes() == []
+        with pytest.raises(NotReadyError):
+            await NotifiesHandler(s.sender, TakenBatches())(
+                msgspec.msgpack.encode(NotifyBatch([DOCUMENT], [s.item()]))
+            )

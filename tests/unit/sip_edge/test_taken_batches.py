@@ -18,6 +18,7 @@ class Sender:
         self.taken: list[bytes] = []
         self.refuses = refuses or []
         self.fault = fault
+        self.closed = False
 
     def take(self, batch: NotifyBatch) -> list[int]:
         self.taken.append(batch.id)

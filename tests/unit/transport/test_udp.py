@@ -1,6 +1,7 @@
 """The UDP socket, on loopback (RFC 3261 section 18)."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 
 import pytest
@@ -164,3 +165,36 @@ async def test_nothing_is_read_after_the_end() -> None:
         await until_true(lambda: batches, "the datagram")
         assert received.batches == []
         again.close()
+
+
+async def test_a_socket_that_leaves_gets_nothing_more_and_can_still_send() -> None:
+    batches: tuple[Batches, Batches] = ([], [])
+    leaving = UdpTransport(HOST, 0, batches[0].append, reuse_port=True)
+    staying = UdpTransport(HOST, leaving.address[1], batches[1].append, reuse_port=True)
+    leaving.start()
+    staying.start()
+    try:
+        async with contextlib.AsyncExitStack() as stack:
+            ends = [await stack.enter_async_context(udp_end()) for _ in range(32)]
+            leaving.leave_to_siblings()
+            for end in ends:
+                end.send(b"ping", staying.address)
+            await until_true(lambda: sum(map(len, batches[1])) == len(ends), "the other one gets all")
+            assert batches[0] == []
+            for end in ends:
+                leaving.send(Flow("udp", *end.address), b"pong")
+                assert await end.receive() == b"pong"
+    finally:
+        leaving.close()
+        staying.close()
+
+
+async def test_a_socket_bound_to_all_addresses_goes_on_as_it_is() -> None:
+    everywhere = Received("0.0.0.0")
+    try:
+        everywhere.transport.leave_to_siblings()
+        async with udp_end() as far:
+            far.send(b"ping", (HOST, everywhere.transport.address[1]))
+            await until_true(lambda: everywhere.data == [b"ping"], "it still comes")
+    finally:
+        everywhere.transport.close()

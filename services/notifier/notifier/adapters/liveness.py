@@ -5,6 +5,7 @@ import contextlib
 
 import asyncpg
 
+from notifier.flows.ports import MissingNotifier
 from vedette.store.database import Database, StoreError
 
 LOCK_CLASS = 0x7665
@@ -13,10 +14,10 @@ SILENCE = 2.0
 """Seconds; who still beats is alive and takes its lock again, which Postgres has dropped with the connection."""
 
 _HOLD = "SELECT pg_advisory_lock($1, hashtext($2))"
-_DEAD = """
-SELECT r.instance
+_MISSING = """
+SELECT r.instance, r.address, r.seen < clock_timestamp() - make_interval(secs => $3) AS silent
 FROM replica AS r
-WHERE r.service = 'notifier' AND r.instance <> $2 AND r.seen < clock_timestamp() - make_interval(secs => $3)
+WHERE r.service = 'notifier' AND r.instance <> $2
     AND NOT EXISTS (
         SELECT FROM pg_locks AS l
         WHERE l.locktype = 'advisory' AND l.classid = $1::int8::oid AND l.objsubid = 2 AND l.granted
@@ -55,10 +56,10 @@ class Liveness:
         finally:
             connection.terminate()
 
-    async def dead(self) -> list[str]:
-        """The notifiers that were there, whose lock is free and that are silent. Raises StoreError."""
-        rows = await self._database.fetch(_DEAD, LOCK_CLASS, self._instance, SILENCE)
-        return [row["instance"] for row in rows]
+    async def missing(self) -> list[MissingNotifier]:
+        """The notifiers that were there and whose lock is free. Raises StoreError."""
+        rows = await self._database.fetch(_MISSING, LOCK_CLASS, self._instance, SILENCE)
+        return [MissingNotifier(row["instance"], row["address"], row["silent"]) for row in rows]
 
     async def gone_edges(self, seconds: float) -> list[tuple[str, str]]:
         """Instance and address of the edges that no core has heard of for so many seconds. Raises StoreError."""

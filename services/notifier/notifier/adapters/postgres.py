@@ -195,9 +195,16 @@ class NotifierStore:
         )
         return {row["notifier"] for row in rows}
 
-    async def rehome(self, gone: str, instance: str, address: str, limit: int) -> int:
+    async def rehome(self, gone: str, instance: str, address: str, limit: int, *, gently: bool = False) -> int:
         """Give the dialogs of an edge that is gone to another one; how many."""
         rows = await self.database.fetch(
-            "SELECT rehome_dialogs_v1($1, $2, $3, $4) AS moved", gone, instance, address, limit
+            "SELECT rehome_dialogs_v1($1, $2, $3, $4, $5) AS moved", gone, instance, address, limit, gently
         )
         return int(rows[0]["moved"])
+
+    async def datagram_dialogs(self, edge: str) -> int:
+        """How many UDP dialogs an edge has."""
+        rows = await self.database.fetch(
+            "SELECT count(*) FILTER (WHERE transport = 'udp') AS dialogs FROM delivery WHERE edge_instance = $1", edge
+        )
+        return int(rows[0]["dialogs"])

@@ -1,9 +1,10 @@
-"""The RPC call that carries outcomes from the edges."""
+"""The RPC calls of the edges: outcomes, and that they leave."""
 
 import msgspec
 
+from notifier.flows.recovery import Recovery
 from notifier.flows.settling import Settling
-from vedette.rpc.contract import OutcomeBatch
+from vedette.rpc.contract import Leaving, Left, OutcomeBatch
 from vedette.rpc.server import NotReadyError
 from vedette.store.database import StoreError
 
@@ -22,3 +23,21 @@ class OutcomesHandler:
         except StoreError as error:
             raise NotReadyError from error
         return b""
+
+
+class LeavingHandler:
+    """Has the dialogs of an edge that is about to end moved to others."""
+
+    def __init__(self, recovery: Recovery) -> None:
+        self._recovery = recovery
+        self._read = msgspec.msgpack.Decoder(Leaving).decode
+        self._write = msgspec.msgpack.Encoder().encode
+
+    async def __call__(self, body: bytes) -> bytes:
+        """What is left; NotReadyError where Postgres cannot be reached."""
+        leaving = self._read(body)
+        try:
+            left = await self._recovery.leave(leaving.instance, leaving.address, gone=leaving.gone)
+        except StoreError as error:
+            raise NotReadyError from error
+        return self._write(Left(left))

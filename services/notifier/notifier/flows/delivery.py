@@ -55,6 +55,8 @@ class Delivery:
         self._slots = asyncio.Semaphore(DISPATCHES)
         self._dispatches: set[asyncio.Task[None]] = set()
         self._handover = HandOver(edges, settle=self._settle, edge_gone=edge_gone, expires_offset=expires_offset)
+        self._claiming = asyncio.Lock()
+        self._ending = False
         self.claimed = 0
         self.suppressed = 0
         """NOTIFYs that were not sent because they would have brought nothing new."""
@@ -85,8 +87,11 @@ class Delivery:
     async def _step(self) -> bool:
         """Claim once; whether there may be more."""
         await self._slots.acquire()
+        claims: list[Claim] = []
         try:
-            claims = await self._store.claim(CLAIM_EVENTS, CLAIM_DIALOGS)
+            async with self._claiming:
+                if not self._ending:
+                    claims = await self._store.claim(CLAIM_EVENTS, CLAIM_DIALOGS)
         except BaseException:
             self._slots.release()
             raise
@@ -103,8 +108,16 @@ class Delivery:
         self._dispatches.discard(task)
         self._slots.release()
 
+    @property
+    def is_unsure(self) -> bool:
+        """Whether some edge has not told yet what it took."""
+        return self._handover.is_unsure
+
     async def drain(self) -> None:
-        """Return when everything that was claimed has been handed over."""
+        """Claim nothing more, and return when everything that was claimed has been handed over."""
+        self._ending = True
+        async with self._claiming:  # a claim that is under way marks dialogs as ours: it is not to be cut off
+            pass
         while self._dispatches:
             await asyncio.wait(self._dispatches)
 

@@ -70,6 +70,11 @@ class HandOver:
         self._encode = msgspec.msgpack.Encoder().encode
         self._decode = msgspec.msgpack.Decoder(Taken).decode
 
+    @property
+    def is_unsure(self) -> bool:
+        """Whether it is not known yet of some batch what the edge took of it."""
+        return bool(self._withdrawals)
+
     async def hand_over(self, share: Share) -> None:
         """Have the edge send these NOTIFYs. Raises nothing that the edge can cause."""
         for part in _parts(share):

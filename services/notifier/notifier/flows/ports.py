@@ -1,6 +1,7 @@
 """What the flows need of the world. Every method of a store raises StoreError."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from notifier.domain.claims import Claim
@@ -9,6 +10,17 @@ from notifier.domain.outcome_policy import Settlement
 from notifier.domain.watchers import Span, WatcherRows
 from vedette.records import DialogRecord, PublicationRecord
 from vedette.rpc.contract import Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class MissingNotifier:
+    """A notifier whose lock is free: it is dead, or has lost its connection to Postgres."""
+
+    instance: str
+    address: str
+    silent: bool
+    """Whether no heartbeat of it has come for so long that it is dead for certain."""
+
 
 PresentityKey = tuple[int, str, str]
 """Hash, URI, event."""
@@ -64,15 +76,21 @@ class RecoveryStore(Protocol):
     async def have_marks(self, notifiers: Sequence[str]) -> set[str]:
         """Those of the notifiers that still have marks: `clear_marks` passes over a presentity that is busy."""
 
-    async def rehome(self, gone: str, instance: str, address: str, limit: int) -> int:
-        """Give the dialogs of an edge that is gone to another one; how many."""
+    async def rehome(self, gone: str, instance: str, address: str, limit: int, *, gently: bool = False) -> int:
+        """Give the dialogs of an edge that is gone to another one; how many.
+
+        `gently`: it is about to go, and only its UDP dialogs with nothing outstanding are moved.
+        """
+
+    async def datagram_dialogs(self, edge: str) -> int:
+        """How many UDP dialogs an edge has."""
 
 
 class LivenessPort(Protocol):
     """Who is alive."""
 
-    async def dead(self) -> list[str]:
-        """The notifiers that were there and are not."""
+    async def missing(self) -> list[MissingNotifier]:
+        """The notifiers that were there and whose lock is free."""
 
     async def gone_edges(self, seconds: float) -> list[tuple[str, str]]:
         """Instance and address of the edges that no core has heard of for so many seconds."""

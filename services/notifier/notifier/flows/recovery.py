@@ -8,9 +8,10 @@ import structlog
 
 from notifier.flows.ports import LivenessPort, RecoveryStore
 from vedette.rpc.client import NotDoneError, OutcomeUnknownError, Peer, Peers
+from vedette.rpc.contract import Hello
 from vedette.store.database import StoreError
 
-INTERVAL = 1.0
+INTERVAL = 0.5
 GRACE = 1.0
 """A claim of a dead notifier that is younger may have reached its edge, which will report."""
 MARK_SECONDS = 4.0
@@ -60,6 +61,11 @@ class Recovery:
         if instance:
             self._suspects[instance] = address
 
+    @property
+    def misses_claims(self) -> bool:
+        """Whether dialogs may be marked as ours that we know nothing of."""
+        return self._lost_at is not None
+
     def claims_lost(self) -> None:
         """Dialogs may be marked as ours that we know nothing of."""
         self._lost_at = time.monotonic()
@@ -93,10 +99,13 @@ class Recovery:
 
     async def _bury_notifiers(self) -> None:
         now = time.monotonic()
-        for instance in await self._liveness.dead():
-            if instance not in self._dead:
-                log.warning("notifier is dead", dead=instance)
-                self._dead[instance] = now
+        for missing in await self._liveness.missing():
+            if missing.instance in self._dead:
+                continue
+            # Who has only lost its connection to Postgres answers, and takes its lock again.
+            if missing.silent or await self._edges.is_gone(Peer(missing.address), missing.instance):
+                log.warning("notifier is dead", dead=missing.instance)
+                self._dead[missing.instance] = now
         overdue = now >= self._overdue_at
         if overdue:
             self._overdue_at = now + OVERDUE_INTERVAL
@@ -139,16 +148,44 @@ class Recovery:
         except (NotDoneError, OutcomeUnknownError):
             return False
 
+    async def leave(self, instance: str, address: str, *, gone: bool) -> int:
+        """Move the dialogs of an edge that is about to end; how many UDP dialogs are left to move. Raises StoreError.
+
+        See `Leaving` of the contract for `gone`. What cannot be moved now is, once the edge does not answer any more.
+        """
+        if gone:
+            self.suspect(instance, address)
+        if self._heir(instance) is None:
+            await self._edges.probe()
+        heir = self._heir(instance)
+        if heir is None:
+            return 0
+        moved = await self._move(instance, heir, gently=not gone)
+        if moved:
+            log.info("edge leaves", leaving=instance, heir=heir.instance, dialogs=moved)
+            self._wake()
+        return 0 if gone else await self._store.datagram_dialogs(instance)
+
+    def _heir(self, instance: str) -> Hello | None:
+        """Another edge that is ready."""
+        addresses = {peer.address for peer in self._edges.ready() if peer.hello and peer.hello.instance == instance}
+        heir = self._edges.choose(addresses)
+        return None if heir is None else heir.hello
+
+    async def _move(self, instance: str, heir: Hello, *, gently: bool = False) -> int:
+        moved = 0
+        while count := await self._store.rehome(instance, heir.instance, heir.address, LIMIT, gently=gently):
+            moved += count
+        return moved
+
     async def _rehome(self, instance: str) -> bool:
         """Whether the dialogs of the edge are in other hands now, and have been looked for long enough."""
-        heir = self._edges.choose()
-        if heir is None or heir.hello is None or heir.hello.instance == instance:
+        heir = self._heir(instance)
+        if heir is None:
             return False
-        moved = 0
-        while count := await self._store.rehome(instance, heir.hello.instance, heir.hello.address, LIMIT):
-            moved += count
+        moved = await self._move(instance, heir)
         if moved or instance not in self._gone:
-            log.warning("edge is gone", gone=instance, heir=heir.hello.instance, dialogs=moved)
+            log.warning("edge is gone", gone=instance, heir=heir.instance, dialogs=moved)
             self._wake()
         now = time.monotonic()
         return now - self._gone.setdefault(instance, now) > MARK_SECONDS

@@ -8,6 +8,7 @@ from sip_edge.domain.taken_batches import TakenBatches
 from sip_edge.flows.edge import Edge
 from sip_edge.flows.notifies import NotifySender
 from vedette.rpc.contract import DatagramBatch, NotifyBatch, Taken, Withdrawal
+from vedette.rpc.server import NotReadyError
 
 
 class NotifiesHandler:
@@ -20,11 +21,13 @@ class NotifiesHandler:
         self._write = msgspec.msgpack.Encoder().encode
 
     async def __call__(self, body: bytes) -> bytes:
-        """What was not taken."""
+        """What was not taken; NotReadyError where our sockets are closed."""
         batch = self._read(body)
+        refused = self._batches.of(batch.id) if batch.id else None
+        if refused is None and self._sender.closed:
+            raise NotReadyError
         if not batch.id:
             return self._write(Taken(self._sender.take(batch)))
-        refused = self._batches.of(batch.id)
         if refused is None:
             refused = []
             # Before it is taken: were a fault to leave it half done, the rest would rather be missed than sent twice.

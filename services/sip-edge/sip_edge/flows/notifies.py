@@ -70,6 +70,8 @@ class NotifySender:
         self._branches = itertools.count(1)
         self._timer: asyncio.TimerHandle | None = None
         self._lookups: set[asyncio.Task[None]] = set()
+        self.closed = False
+        """Whether nothing more can be sent."""
         self.outcomes: dict[str, int] = {}
         """How NOTIFYs ended, by status, `timeout` or `unreachable`."""
 
@@ -204,11 +206,17 @@ class NotifySender:
         self._report(job.item, status, retry_after)
 
     def _report(self, item: NotifyItem, status: int, retry_after: int | None = None) -> None:
+        if self.closed:
+            return
         name = {TIMEOUT: "timeout", UNREACHABLE: "unreachable"}.get(status, str(status))
         self.outcomes[name] = self.outcomes.get(name, 0) + 1
         self._reporter.report(
             Outcome(item.presentity_hash, item.dialog_id, item.cseq, status, retry_after, item.digest)
         )
+
+    def close(self) -> None:
+        """Take and report nothing more: what breaks because our sockets close tells nothing of its watcher."""
+        self.closed = True
 
     async def drain(self) -> None:
         """Return when nothing is under way."""
