@@ -316,3 +316,46 @@ async def test_trn_21_a_response_to_a_via_that_is_not_ours_does_nothing(
     bob.send(b"SIP/2.0 200 OK\r\n\r\n")
     bob.send(b"SIP/2.0 9999 OK\r\nVia: SIP/2.0/UDP 255.255.255.255;branch=z9hG4bKx\r\n\r\n")
     assert (await bob.request(bob.subscribe(dialog))).status == 200
+
+
+@pytest.mark.parametrize("names_udp", [False, True], ids=["any", "udp"])
+async def test_not_23_trn_16_trn_18_a_large_state_goes_over_tcp_unless_the_contact_names_udp(
+    running_set: RunningSet,
+    make_phone: MakePhone,
+    names_udp: bool,  # noqa: FBT001
+) -> None:
+    alice, bob = await make_phone(running_set), await make_phone(running_set)
+    line: asyncio.Queue[Message] = asyncio.Queue()
+    server: asyncio.Server | None = None
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            head = await reader.readuntil(b"\r\n\r\n")
+            notify = Message.read(head + await reader.readexactly(int(Message.read(head)["content-length"])))
+            line.put_nowait(notify)
+            writer.write(bob.response(notify, 200))
+            await reader.read()
+        finally:
+            writer.close()
+
+    while server is None:
+        try:
+            server = await asyncio.start_server(serve, *bob.local)
+        except OSError:  # its port is somebody's TCP port
+            bob = await make_phone(running_set)
+    try:
+        host, port = bob.local
+        contact = f"<sip:{bob.user}@{host}:{port}{';transport=udp' if names_udp else ''}>"
+        dialog = bob.dialog(alice.aor)
+        learn(dialog, await bob.request(bob.subscribe(dialog, contact=contact)))
+        await bob.next_notify()
+        tag = await alice.published(body=pidf(note="x" * 3000))
+        large = await bob.next_notify() if names_udp else await asyncio.wait_for(line.get(), 20)
+        assert notes(large.body) == ["x" * 3000]
+        assert large["via"].startswith(f"SIP/2.0/{'UDP' if names_udp else 'TCP'} ")
+        await changed(alice, tag, "small")
+        small = await bob.notify_where(saying("small"))
+        assert small["via"].startswith("SIP/2.0/UDP ")
+        assert line.empty()
+    finally:
+        server.close()

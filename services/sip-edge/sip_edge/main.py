@@ -82,6 +82,7 @@ async def _serve(settings: EdgeSettings, identity: Identity, stop: asyncio.Event
         local_addresses=addresses,
         user_agent=f"vedette/{VERSION}",
         max_jobs=settings.max_notifies,
+        max_udp_size=settings.max_udp_size,
     )
     requests = RequestFlow(
         calls=calls,

@@ -106,6 +106,11 @@ class EdgeSettings(ServiceSettings):
     max_ongoing: Annotated[int, Field(ge=1, le=1_000_000), About("requests")] = Field(
         10_000, description="Requests that wait for their answer; more get 503."
     )
+    max_udp_size: Annotated[int, Field(ge=0, le=65535), About("octets")] = Field(
+        1300,
+        description="A longer NOTIFY goes over TCP, unless Contact or route name UDP or the watcher is behind a NAT, "
+        "and over UDP where nobody takes the connection. 0: over UDP whatever its size.",
+    )
     max_notifies: Annotated[int, Field(ge=1, le=1_000_000), About("requests")] = Field(
         50_000, description="NOTIFYs under way; more wait at the notifier."
     )

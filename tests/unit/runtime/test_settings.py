@@ -160,6 +160,7 @@ BAD: list[tuple[object, ...]] = [
     *whole_number(EdgeSettings, "max_connections", 1, 1_000_000),
     *whole_number(EdgeSettings, "max_ongoing", 1, 1_000_000),
     *whole_number(EdgeSettings, "max_notifies", 1, 1_000_000),
+    *whole_number(EdgeSettings, "max_udp_size", 0, 65535),
     *whole_number(EdgeSettings, "call_batch", 1, 4096),
     (EdgeSettings, "reuse_port", "perhaps", "valid boolean"),
     (EdgeSettings, "auth", "digest", "'' or 'none'"),
@@ -257,6 +258,7 @@ GOOD: list[tuple[type[ServiceSettings], str, str, object]] = [
     (EdgeSettings, "max_connections", "1", 1),
     (EdgeSettings, "max_ongoing", "1", 1),
     (EdgeSettings, "max_notifies", "1", 1),
+    (EdgeSettings, "max_udp_size", "0", 0),
     (EdgeSettings, "call_batch", "4096", 4096),
 ]
 

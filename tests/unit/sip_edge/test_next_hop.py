@@ -2,7 +2,7 @@
 
 import pytest
 
-from sip_edge.domain.next_hop import Destination, choose_destination
+from sip_edge.domain.next_hop import Destination, choose_destination, may_go_over_tcp
 from vedette.sip.flow import Flow
 from vedette.sip.route import route_in_dialog
 
@@ -57,6 +57,29 @@ def test_dlg_a_route_set_comes_before_the_contact_even_with_a_private_address(
     route: str, expected: Destination
 ) -> None:
     assert destination("sip:bob@203.0.113.7:5062", UDP, route, "<sip:second.example.net;lr>") == expected
+
+
+@pytest.mark.parametrize(
+    ("target", "routes", "expected"),
+    [
+        ("sip:bob@8.8.8.8:5062", (), True),
+        ("sip:bob@8.8.4.4", (), True),
+        ("sip:bob@phone.example.net", (), True),
+        ("sip:bob@8.8.8.8:5062;transport=udp", (), False),
+        ("sip:bob@10.0.0.7:5062", (), False),
+        ("sip:bob@a.invalid", (), False),
+        ("sip:bob@8.8.8.9:5062", (), True),
+        ("sip:bob@10.0.0.7:5062", ("<sip:198.51.100.1;lr>",), True),
+        ("sip:bob@8.8.8.8:5062", ("<sip:198.51.100.1;lr;transport=UDP>",), False),
+        ("sip:bob@8.8.8.8:5062;transport=udp", ("<sip:10.0.0.1;lr>",), True),
+    ],
+)
+def test_trn_18_what_is_too_large_goes_over_tcp_unless_the_next_hop_names_udp_or_is_behind_a_nat(
+    target: str,
+    routes: tuple[str, ...],
+    expected: bool,  # noqa: FBT001
+) -> None:
+    assert may_go_over_tcp(route_in_dialog(target, routes), Flow("udp", "8.8.8.8", 5062)) is expected
 
 
 @pytest.mark.parametrize("target", ["sip:bob@203.0.113.7:5080", "sip:bob@10.0.0.7", "sip:bob@a.invalid"])

@@ -1,7 +1,9 @@
 """NOTIFYs on their way out, over a real endpoint (rows NOT-11 to NOT-13, SUB-02, SUB-33; invariants 3, 5 and 6)."""
 
 import asyncio
+import contextlib
 import itertools
+import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -12,12 +14,13 @@ import pytest
 from msgspec.structs import replace
 
 from sip_edge.adapters.rpc import NotifiesHandler
-from sip_edge.domain.branches import owner_of
+from sip_edge.domain.branches import make_branch, owner_of
 from sip_edge.domain.local_addresses import LocalAddresses
+from sip_edge.domain.notify import write_notify
 from sip_edge.domain.taken_batches import TakenBatches
 from sip_edge.flows.edge import Edge
 from sip_edge.flows.foreign_responses import ForeignResponses
-from sip_edge.flows.notifies import WINDOW, NotifySender
+from sip_edge.flows.notifies import WINDOW, WITHOUT_TCP, NotifySender
 from sip_edge.flows.open_subscribes import OpenSubscribes
 from sip_edge.flows.outcomes import OutcomeReporter
 from sip_edge.flows.requests import RequestFlow
@@ -28,6 +31,7 @@ from vedette.rpc.contract import TIMEOUT, UNREACHABLE, Document, NotifyBatch, No
 from vedette.rpc.server import NotReadyError
 from vedette.sip.flow import Flow
 from vedette.sip.message import Request, Response
+from vedette.sip.route import route_in_dialog
 from vedette.sip.transaction.layer import RequestFinished
 from vedette.sip.transaction.timers import Timers
 from vedette.sip.via import parse_via
@@ -131,10 +135,13 @@ class User:
 
 
 @asynccontextmanager
-async def sending(*, max_jobs: int = 1000, t1: float = 0.5) -> AsyncIterator[Sending]:
-    """A sender with its phone on loopback."""
+async def sending(
+    *, max_jobs: int = 1000, t1: float = 0.5, max_udp_size: int = 1300, line: "Line | None" = None
+) -> AsyncIterator[Sending]:
+    """A sender with its phone on loopback; the phone takes TCP, too, where it has a `line`."""
     loop = asyncio.get_running_loop()
-    transport, phone = await loop.create_datagram_endpoint(Phone, local_addr=("127.0.0.1", 0))
+    port = await line.listen() if line is not None else 0
+    transport, phone = await loop.create_datagram_endpoint(Phone, local_addr=("127.0.0.1", port))
     names: dict[str, str | None] = {}
 
     async def resolve(host: str) -> str | None:
@@ -157,6 +164,7 @@ async def sending(*, max_jobs: int = 1000, t1: float = 0.5) -> AsyncIterator[Sen
             local_addresses=addresses,
             user_agent="Vedette",
             max_jobs=max_jobs,
+            max_udp_size=max_udp_size,
         )
         unused: Any = None
         requests: RequestFlow = unused
@@ -166,6 +174,119 @@ async def sending(*, max_jobs: int = 1000, t1: float = 0.5) -> AsyncIterator[Sen
         finally:
             transport.close()
             await endpoint.close()
+            if line is not None:
+                await line.close()
+
+
+class Line:
+    """TCP on the port of a phone: keeps the NOTIFYs that come over it and answers each with 200."""
+
+    def __init__(self) -> None:
+        self.got: list[Message] = []
+        self._server: asyncio.Server | None = None
+        self._writers: list[asyncio.StreamWriter] = []
+
+    async def listen(self) -> int:
+        """The port, which UDP has free, too."""
+        while True:
+            self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+            port = int(self._server.sockets[0].getsockname()[1])
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+                try:
+                    probe.bind(("127.0.0.1", port))
+                except OSError:
+                    self._server.close()
+                    continue
+            return port
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._writers.append(writer)
+        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
+            while True:
+                head = await reader.readuntil(b"\r\n\r\n")
+                notify = Message.read(head + await reader.readexactly(int(Message.read(head)["Content-Length"])))
+                self.got.append(notify)
+                rows = "".join(f"{name}: {notify[name]}\r\n" for name in ("Via", "From", "To", "Call-ID", "CSeq"))
+                writer.write(f"SIP/2.0 200 OK\r\n{rows}Content-Length: 0\r\n\r\n".encode())
+
+    async def close(self) -> None:
+        for writer in self._writers:
+            writer.close()
+            with contextlib.suppress(ConnectionError):
+                await writer.wait_closed()
+        if self._server is not None:
+            self._server.close()
+            await self._server.wait_closed()
+
+
+def of_size(s: Sending, octets: int, **fields: Any) -> NotifyBatch:
+    """A batch of one NOTIFY that has so many octets over UDP."""
+    item = s.item(**fields)
+    via = "SIP/2.0/UDP 127.0.0.1:{};branch={};rport".format(s.endpoint.address[1], make_branch("me", 1))
+    routed = route_in_dialog(item.target, item.record_route)
+    empty = len(write_notify(item, Document("text/plain", b""), routed, via=via, user_agent="Vedette"))
+    body = b"x" * (octets - empty)
+    wrong = len(write_notify(item, Document("text/plain", body), routed, via=via, user_agent="Vedette")) - octets
+    return NotifyBatch([Document("text/plain", body[: len(body) - wrong])], [item])
+
+
+@pytest.mark.parametrize("octets", [700, 1250, 1300, 1301, 11600])
+async def test_trn_16_not_23_a_notify_of_more_than_1300_octets_goes_over_tcp(octets: int) -> None:
+    over_tcp = octets > 1300
+    line = Line()
+    async with sending(line=line) as s:
+        assert s.sender.take(of_size(s, octets, cseq=7)) == []
+        assert await s.reported() == [("d", 7, 200)]
+        [notify] = line.got if over_tcp else [message for message, _ in s.phone.got]
+        assert len(line.got) + len(s.phone.got) == 1
+        assert notify["Via"].startswith(f"SIP/2.0/{'TCP' if over_tcp else 'UDP'} 127.0.0.1:")
+        assert over_tcp or len(notify.raw) == octets
+
+
+async def test_trn_17_a_large_notify_goes_over_udp_where_nobody_takes_the_connection() -> None:
+    async with sending() as s:
+        s.sender.take(of_size(s, 5000, cseq=7))
+        assert await s.reported() == [("d", 7, 200)]
+        assert await s.reported() == [("d", 7, 200)]
+        [(notify, _)] = s.phone.got
+        assert notify["Via"].startswith("SIP/2.0/UDP 127.0.0.1:")
+        assert len(notify.raw) == 5000
+        [until] = s.sender._without_tcp.values()
+        assert until == pytest.approx(s.endpoint.now() + WITHOUT_TCP, abs=60)
+        s.sender.take(of_size(s, 5000, cseq=8))
+        assert await s.reported(2) == [("d", 7, 200), ("d", 8, 200)]
+        assert s.sender.under_way == 0
+
+
+async def test_trn_17_an_address_that_took_no_connection_is_not_asked_again_at_once() -> None:
+    line = Line()
+    async with sending(line=line) as s:
+        s.sender._without_tcp[s.phone.address] = s.endpoint.now() + 600
+        s.sender.take(of_size(s, 5000))
+        assert await s.reported() == [("d", 1, 200)]
+        assert (len(line.got), len(s.phone.got)) == (0, 1)
+        s.sender._without_tcp[s.phone.address] = s.endpoint.now() - 1
+        s.sender.take(of_size(s, 5000, cseq=2))
+        assert await s.reported(2) == [("d", 1, 200), ("d", 2, 200)]
+        assert (len(line.got), len(s.phone.got)) == (1, 1)
+
+
+@pytest.mark.parametrize(("size", "octets"), [(0, 11600), (20000, 11600)])
+async def test_trn_18_parameter_max_udp_size_keeps_large_notifies_on_udp(size: int, octets: int) -> None:
+    line = Line()
+    async with sending(line=line, max_udp_size=size) as s:
+        s.sender.take(of_size(s, octets))
+        assert await s.reported() == [("d", 1, 200)]
+        assert (len(line.got), len(s.phone.got)) == (0, 1)
+
+
+async def test_trn_18_a_contact_that_names_udp_gets_a_large_notify_over_udp() -> None:
+    line = Line()
+    async with sending(line=line) as s:
+        host, port = s.phone.address
+        s.sender.take(of_size(s, 5000, target=f"sip:bob@{host}:{port};transport=udp"))
+        assert await s.reported() == [("d", 1, 200)]
+        assert (len(line.got), len(s.phone.got)) == (0, 1)
 
 
 async def test_a_notify_is_sent_and_its_outcome_reported() -> None:

@@ -55,6 +55,17 @@ def choose_destination(routed: RoutedRequest, flow: Flow, *, flow_is_open: bool)
     return Destination(transport, host, uri.port or DEFAULT_PORTS[transport])
 
 
+def may_go_over_tcp(routed: RoutedRequest, flow: Flow) -> bool:
+    """Whether a request for UDP that is too large for it is tried over TCP first (RFC 3261 section 18.1.1).
+
+    Not where the next hop names UDP, and not for a client behind a NAT, which nobody can connect to.
+    """
+    uri = routed.next_hop
+    if uri.parameter("transport"):
+        return False
+    return bool(routed.routes) or not _is_behind_nat(uri.host.strip("[]"), flow.host)
+
+
 def _transport(uri: SipUri, flow: Flow, *, is_secure: bool) -> str:
     named = (uri.parameter("transport") or "").lower()
     if named in WEBSOCKETS:

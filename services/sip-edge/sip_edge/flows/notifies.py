@@ -9,7 +9,7 @@ import structlog
 
 from sip_edge.domain.branches import make_branch
 from sip_edge.domain.local_addresses import LocalAddresses
-from sip_edge.domain.next_hop import Destination, choose_destination
+from sip_edge.domain.next_hop import Destination, choose_destination, may_go_over_tcp
 from sip_edge.domain.notify import write_notify
 from sip_edge.domain.pacing import Pacer
 from sip_edge.flows.open_subscribes import OpenSubscribes
@@ -23,6 +23,9 @@ from vedette.transport.endpoint import Endpoint
 WINDOW = 64
 """Unanswered NOTIFYs to one address; about what a default receive buffer holds."""
 WINDOW_PATIENCE = 0.1
+WITHOUT_TCP = 600.0
+"""Seconds during which nobody tries again to connect to an address that took no connection."""
+MAX_WITHOUT_TCP = 10_000
 
 log = structlog.get_logger()
 
@@ -39,6 +42,8 @@ class _Job:
     place: int = 0
     transaction: ClientTransaction | None = None
     superseded: bool = False
+    because_of_size: bool = False
+    """Whether it is under way over TCP although its place is UDP."""
 
 
 class NotifySender:
@@ -55,8 +60,12 @@ class NotifySender:
         local_addresses: LocalAddresses,
         user_agent: str,
         max_jobs: int,
+        max_udp_size: int = 1300,
     ) -> None:
-        """`resolve` gives the address of a host name or None; `local_addresses` what Via calls us."""
+        """`resolve` gives the address of a host name or None; `local_addresses` what Via calls us.
+
+        What has more octets than `max_udp_size` goes over TCP where it may; 0: UDP whatever the size.
+        """
         self._endpoint = endpoint
         self._open_subscribes = open_subscribes
         self._reporter = reporter
@@ -65,6 +74,9 @@ class NotifySender:
         self._local_addresses = local_addresses
         self._user_agent = user_agent
         self._max_jobs = max_jobs
+        self._max_udp_size = max_udp_size
+        self._without_tcp: dict[tuple[str, int], float] = {}
+        """The addresses that did not take a large NOTIFY over TCP, and until when none is tried again."""
         self._jobs: dict[DialogKey, _Job] = {}
         self._pacer: Pacer[_Job] = Pacer(window=WINDOW, patience=WINDOW_PATIENCE)
         self._branches = itertools.count(1)
@@ -161,18 +173,44 @@ class NotifySender:
         self._arm(now)
 
     def _send(self, job: _Job) -> None:
-        transport = job.destination.transport
-        sent_by = self._local_addresses.towards(transport, job.destination.host)
-        if sent_by is None:
+        if not self._send_over(job.destination.transport, job):
             self._pacer.answered(job.place)
             self._end(job, UNREACHABLE)
-            return
+
+    def _send_over(self, transport: str, job: _Job) -> bool:
+        """Whether we can send over that transport, and have."""
+        destination = job.destination
+        sent_by = self._local_addresses.towards(transport, destination.host)
+        if sent_by is None:
+            return False
         branch = make_branch(self._instance, next(self._branches))
         via = f"SIP/2.0/{transport.upper()} {sent_by};branch={branch};rport"
         data = write_notify(job.item, job.document, job.routed, via=via, user_agent=self._user_agent)
+        too_large = transport == "udp" and 0 < self._max_udp_size < len(data)
+        if too_large and self._may_go_over_tcp(job) and self._send_over("tcp", job):
+            return True
+        job.because_of_size = transport != destination.transport
+        flow = destination.flow()
+        if job.because_of_size:
+            flow = flow._replace(transport=transport)
         job.transaction = self._endpoint().send_request(
-            branch=branch, method="NOTIFY", data=data, flow=job.destination.flow(), context=job
+            branch=branch, method="NOTIFY", data=data, flow=flow, context=job
         )
+        return True
+
+    def _may_go_over_tcp(self, job: _Job) -> bool:
+        until = self._without_tcp.get((job.destination.host, job.destination.port))
+        return (until is None or until < self._endpoint().now()) and may_go_over_tcp(job.routed, job.item.flow)
+
+    def _go_back_to_udp(self, job: _Job) -> None:
+        """It could not be sent over TCP: over UDP then, in fragments (section 18.1.1), and the next ones at once."""
+        address = (job.destination.host, job.destination.port)
+        self._without_tcp.pop(address, None)
+        if len(self._without_tcp) >= MAX_WITHOUT_TCP:
+            del self._without_tcp[next(iter(self._without_tcp))]
+        self._without_tcp[address] = self._endpoint().now() + WITHOUT_TCP
+        self._pacer.put(address, job)
+        self._send_ready()
 
     def _arm(self, now: float) -> None:
         """Wake up when places become free that somebody waits for."""
@@ -192,6 +230,9 @@ class NotifySender:
         if not isinstance(job, _Job) or job.superseded:
             return
         self._pacer.answered(job.place)
+        if finished.transport_error and job.because_of_size:
+            self._go_back_to_udp(job)
+            return
         if finished.response is not None:
             self._end(job, finished.response.status, finished.response.retry_after)
         else:
