@@ -186,6 +186,11 @@ class Phone:
             with contextlib.suppress(OSError):
                 await self._writer.wait_closed()
 
+    def stop_reading(self) -> None:
+        """Leave in the socket what comes from now on (TCP); answer nothing any more."""
+        for task in list(self._tasks):
+            task.cancel()
+
     def _spawn(self, work: Coroutine[None, None, None]) -> None:
         # Not wrapped in another: a task cancelled before its first step would leave the inner coroutine unawaited.
         task = asyncio.create_task(work)

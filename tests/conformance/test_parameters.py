@@ -141,7 +141,7 @@ async def test_parameter_max_watchers(changed_set: RunningSet, make_phone: MakeP
     assert (await phones[2].request(phones[2].subscribe(third))).status == 200
 
 
-async def test_parameter_max_subscriptions(changed_set: RunningSet, make_phone: MakePhone) -> None:
+async def test_sub_25_parameter_max_subscriptions(changed_set: RunningSet, make_phone: MakePhone) -> None:
     phone = await make_phone(changed_set)
     for _ in range(3):
         await phone.subscribed(someone())

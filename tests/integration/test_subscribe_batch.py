@@ -1,12 +1,14 @@
 """`subscribe_batch_v1` through its adapter: the verdict of each kind of SUBSCRIBE, and of its copies (RFC 6665)."""
 
 import asyncio
+import dataclasses
 from typing import Any
 
 import msgspec
 import pytest
 from msgspec.structs import replace
 
+from notifier.adapters.postgres import NotifierStore
 from presence_core.adapters.rpc import RequestsHandler
 from presence_core.domain.policy import Policy
 from presence_core.domain.subscribe import SubscribeCommand, plan_subscribe
@@ -411,3 +413,26 @@ async def test_a_presentity_that_nobody_publishes_has_a_version_once_it_is_watch
     assert versions[0]["version"] > 0
     await core.subscribe_one(subscribe())
     assert await sql.fetch("SELECT version FROM presentity_state") == versions
+
+
+async def test_sub_19_the_type_of_the_last_subscribe_is_that_of_the_dialog(
+    core: Core, notifier: NotifierStore
+) -> None:
+    """With types that no package has yet: what the decision chose is what the notifier composes in."""
+
+    async def chosen(call: SubscribeCall, media_type: str) -> SubscribeCommand:
+        command = plan_subscribe(call, POLICY)
+        assert isinstance(command, SubscribeCommand)
+        (verdict,) = await core.store.subscribe([dataclasses.replace(command, accept=media_type)])
+        assert verdict.record is not None
+        assert verdict.record.accept == media_type
+        (read,) = await notifier.dialogs([(command.presentity_hash, command.dialog_id)])
+        assert (read.accept, read.revision) == (media_type, verdict.record.revision)
+        return command
+
+    call = subscribe()
+    first = await chosen(call, "application/xpidf+xml")
+    for number, media_type in enumerate(
+        ("application/pidf+xml", "application/pidf-diff+xml", "application/pidf+xml")
+    ):
+        await chosen(in_dialog(call, first.to_tag, cseq=2 + number), media_type)

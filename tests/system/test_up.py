@@ -528,7 +528,7 @@ async def test_a_data_folder_may_have_any_name() -> None:
             assert await running.stop() == 0
 
 
-async def test_state_survives_a_restart(used_data: Path) -> None:
+async def test_pub_08_state_survives_a_restart_and_no_tag_comes_again(used_data: Path) -> None:
     first = await start(used_data)
     arguments = ["--sip-port", str(first.sip[1])]
     async with opened(first, token("alice")) as alice, opened(first) as bob:
@@ -555,6 +555,9 @@ async def test_state_survives_a_restart(used_data: Path) -> None:
 
             response = await alice.request(alice.publish(body=pidf(alice.aor, note="changed"), if_match=etag))
             assert response.status == 200
+            assert (await alice.request(alice.publish(if_match=etag))).status == 412
+            fresh = [await alice.published(body=pidf(alice.aor, tuple_id=f"t{number}")) for number in range(20)]
+            assert len({etag, response["sip-etag"], *fresh}) == 22
             await bob.notify_where(lambda notify: b"changed" in notify.body and b"before" not in notify.body)
             response = await bob.request(bob.subscribe(dialog, expires=0))
             assert response.status == 200
