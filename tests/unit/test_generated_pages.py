@@ -10,7 +10,7 @@ from tests.rfc_coverage import CHECKLIST, PAGE, ROOT, find_tests
 from vedette.runtime.parameters import LATER, ORIGINAL, parameters
 from vedette_cli.configuration.services import settings_classes
 
-AWAITED = {"fallback2db", "db_update_period", "waiting_subs_daysno", "subs_respond_200"}
+AWAITED = {"fallback2db", "db_update_period"}
 """Parameters that are under way."""
 
 
