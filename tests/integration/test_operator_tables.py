@@ -67,6 +67,8 @@ async def test_parameter_active_watchers_table_names_a_view_of_the_dialogs(core:
     assert (row["remote_cseq"], row["contact"], row["status"]) == (1, "sip:bob@192.0.2.7:5060", 1)
     assert row["local_cseq"] == await sql.fetchval("SELECT local_cseq FROM delivery WHERE presentity_uri = $1", ALICE)
     assert BOB not in row.values()
+    await sql.execute("UPDATE active_watchers SET status = 4")
+    assert await sql.fetch("SELECT * FROM kam_active_watchers") == [], "one that waits has no dialog any more"
 
 
 async def test_parameter_watchers_table_names_a_view_of_the_decisions(sql: Connection) -> None:

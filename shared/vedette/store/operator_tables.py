@@ -40,7 +40,7 @@ SELECT ('x' || left(encode(a.dialog_id, 'hex'), 15))::bit(60)::int8 AS id,
        a.watcher_username AS from_user, a.watcher_domain AS from_domain, a.user_agent
 FROM active_watchers a
 JOIN delivery d USING (presentity_hash, dialog_id)
-WHERE a.ended IS NULL AND a.expires > now()""",
+WHERE a.ended IS NULL AND a.expires > now() AND a.status <> 4""",
     "watchers": """
 SELECT ('x' || left(md5(concat_ws(' ', presentity_uri, event, watcher_username, watcher_domain)), 15))::bit(60)::int8
            AS id,
