@@ -98,7 +98,6 @@ class Parameter:
     default: str
     allowed: str
     meaning: str
-    secret: bool
     without_effect: str
 
     @property
@@ -147,7 +146,6 @@ def _parameter(service: str, name: str, field: FieldInfo) -> Parameter:
         default=text_of(field.default),
         allowed=allowed(field),
         meaning=f"{field.description or ''} {_condition(about)}".strip(),
-        secret=about.secret,
         without_effect=about.without_effect,
     )
 
