@@ -6,6 +6,7 @@ from vedette_cli.commands.config import config_app
 from vedette_cli.commands.hash_list import hash_app
 from vedette_cli.commands.migrate import migrate, secret_files
 from vedette_cli.commands.publish import publish
+from vedette_cli.commands.restart import restart
 from vedette_cli.commands.scale import scale
 from vedette_cli.commands.status import status
 from vedette_cli.commands.up import up
@@ -18,7 +19,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (up, scale, status, publish, watch, migrate):
+for command in (up, scale, restart, status, publish, watch, migrate):
     app.command()(command)
 app.command("secret-files")(secret_files)
 app.add_typer(hash_app, name="hash")

@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 
-from tests.running_set import RunningSet, started
+from tests.running_set import RunningSet, run, started
 from tests.system.figures import caught_up
 from tests.system.history import disturbances, late_copies
 from tests.system.load import Load, loaded
@@ -71,3 +71,33 @@ async def test_a_process_that_is_told_to_end_drops_nothing(own_set: RunningSet, 
         await load.goes_on()
         tell(f"SIGTERM to one of two of {service}", load, since)
         await nothing_was_refused(load)
+
+
+async def test_every_process_is_replaced_one_after_the_other_and_no_request_fails(own_set: RunningSet) -> None:
+    """The cores are two and the rest one of a kind: what is alone has to be replaced before it goes, too."""
+    await own_set.scale("core=2", "notifier=1", "edge=1")
+    await own_set.all_ready()
+    before = {row["pid"] for row in (await own_set.status())["processes"]}
+    async with loaded(own_set) as load:
+        since = time.monotonic()
+        await own_set.command("restart", "--data", str(own_set.data))
+        await own_set.all_ready()
+        await load.goes_on()
+        tell("vedette restart", load, since)
+        await nothing_was_refused(load)
+    after = (await own_set.status())["processes"]
+    assert [row["service"] for row in after if row["pid"] in before] == ["postgres", "redis"]
+    assert [(row["service"], row["index"]) for row in after][2:] == [
+        ("edge", 0), ("core", 0), ("core", 1), ("api", 0), ("notifier", 0),
+    ]  # fmt: skip
+
+
+async def test_only_the_services_that_were_named_are_restarted(own_set: RunningSet) -> None:
+    before = {(row["service"], row["index"]): row["pid"] for row in (await own_set.status())["processes"]}
+    await own_set.command("restart", "notifier", "--data", str(own_set.data))
+    after = {(row["service"], row["index"]): row["pid"] for row in (await own_set.status())["processes"]}
+    assert after.keys() == before.keys()
+    assert {service for service, index in after if after[service, index] != before[service, index]} == {"notifier"}
+    code, _, err = await run("restart", "postgres", "--data", str(own_set.data))
+    assert code == 2
+    assert "'postgres' cannot be restarted; these can: edge, core, api, notifier" in " ".join(err.split())

@@ -24,10 +24,10 @@ def status(data: DataOption = Path(".vedette"), as_json: JsonOption = False) -> 
         raise typer.Exit(1)
 
 
-def ask_set(data: Path, request: dict[str, Any]) -> dict[str, Any]:
-    """The answer of the running set; ends the command where there is none."""
+def ask_set(data: Path, request: dict[str, Any], *, timeout: float | None = None) -> dict[str, Any]:
+    """The answer of the running set, within `timeout` seconds (see `ask`); ends the command where there is none."""
     try:
-        answer = ask(data, request)
+        answer = ask(data, request, timeout=timeout)
     except NotRunningError as error:
         fail(str(error))
     except StillAtWorkError as error:

@@ -26,14 +26,14 @@ class PeerLists:
             path.unlink()
         self._addresses.clear()
 
-    def put(self, kind: str, index: int, address: str) -> None:
+    def put(self, kind: str, number: int, address: str) -> None:
         """A process is ready. Raises OSError where the file cannot be written; `write_again` makes up for it."""
-        self._addresses.setdefault(kind, {})[index] = address
+        self._addresses.setdefault(kind, {})[number] = address
         self._write(kind)
 
-    def remove(self, kind: str, index: int) -> None:
+    def remove(self, kind: str, number: int) -> None:
         """A process is gone. Raises OSError as `put` does."""
-        if self._addresses.get(kind, {}).pop(index, None) is not None:
+        if self._addresses.get(kind, {}).pop(number, None) is not None:
             self._write(kind)
 
     def write_again(self) -> None:

@@ -1,6 +1,7 @@
 """One process of a service: started, watched, started again when it dies."""
 
 import asyncio
+import itertools
 import json
 import os
 import sys
@@ -32,6 +33,8 @@ CORE = Kind("core", "presence_core")
 API = Kind("api", "presence_core")
 NOTIFIER = Kind("notifier", "notifier")
 
+_numbers = itertools.count()
+
 
 class Service:
     """One process; `changed` tells the owner, who keeps the lists of peers."""
@@ -48,6 +51,8 @@ class Service:
         """`changed` is called when the process became ready or died."""
         self.kind = kind
         self.index = index
+        self.number = next(_numbers)
+        """Never given twice; while one process replaces another both have the same index."""
         self.facts: dict[str, str] = {}
         """What the process said when it was ready: its addresses and instance; empty while it is not."""
         self.restarts = 0

@@ -35,6 +35,9 @@ SCALABLE = ("core", "notifier", "edge")
 READY_PATIENCE = 30.0
 LARGEST_LOG = 10 * 1024 * 1024
 STOP_PATIENCE = {"edge": 3.0, "notifier": 1.5, "core": 1.5, "api": 1.0}
+LEAVE_PATIENCE = {"edge": 8.0, "notifier": 6.0, "core": 12.0, "api": 5.0}
+"""For a process that leaves while the set goes on: there is no hurry, and it may have work in hand."""
+RESTART_ORDER = ("core", "notifier", "edge", "api")
 STOP_TOTAL = 8.0
 """Seconds for everything; docker and systemd kill after 10. What the services leave is the servers'."""
 CATCH_UP_INTERVAL = 1.0
@@ -237,7 +240,27 @@ class Supervisor:
         services = self._services[kind.name]
         surplus = services[count:]
         del services[count:]
-        await asyncio.gather(*(service.stop(STOP_PATIENCE[kind.name]) for service in surplus))
+        await asyncio.gather(*(service.stop(LEAVE_PATIENCE[kind.name]) for service in surplus))
+
+    async def _replace(self, old: Service) -> None:
+        """Put another process in the place of one: the new one works before the old one is told to end.
+
+        The api, of which there is one on a port of its own, is away for a moment. Raises SetupError where the new one
+        does not start; the old one goes on, then.
+        """
+        kind, services = old.kind, self._services[old.kind.name]
+        if kind is API:
+            await old.stop(LEAVE_PATIENCE[kind.name])
+            services.remove(old)
+        new = self._make(kind, old.index)
+        services.append(new)
+        services.sort(key=lambda service: service.index)
+        problem = await self._try_to_start(new)
+        if problem:
+            raise SetupError(problem)
+        if kind is not API:
+            services.remove(old)
+            await old.stop(LEAVE_PATIENCE[kind.name])
 
     def _changed(self, service: Service) -> None:
         address = service.facts.get("address")
@@ -245,9 +268,9 @@ class Supervisor:
             self._say(f"{service.name} ended; starting it again")
         try:
             if address is None:
-                self._peers.remove(service.kind.name, service.index)
+                self._peers.remove(service.kind.name, service.number)
             else:
-                self._peers.put(service.kind.name, service.index, address)
+                self._peers.put(service.kind.name, service.number, address)
         except OSError as error:
             self._say(f"cannot write the list of peers, which is tried again: {error}")
         self._remember()
@@ -312,6 +335,8 @@ class Supervisor:
                 return self._parameters()
             case "scale":
                 return await self._scale({str(name): int(count) for name, count in request["counts"].items()})
+            case "restart":
+                return await self._restart([str(name) for name in request["services"]])
         raise ValueError(f"unknown command {request['command']!r}")
 
     def _store_parameters(self) -> dict[str, Any]:
@@ -344,6 +369,22 @@ class Supervisor:
                     await self._shrink(KINDS[name], counts[name])
         return await self._status()
 
+    async def _restart(self, names: list[str]) -> dict[str, Any]:
+        """Replace every process of these services, or of all, one after the other."""
+        for name in names:
+            if name not in KINDS:
+                raise ValueError(f"{name!r} cannot be restarted; these can: {', '.join(KINDS)}")
+        async with self._scaling:
+            for name in RESTART_ORDER:
+                for service in list(self._services[name]) if not names or name in names else ():
+                    if self._stopping:
+                        raise ValueError("the set is stopping")
+                    try:
+                        await self._replace(service)
+                    except SetupError as error:
+                        raise ValueError(f"{error}\nthe processes before it in the order were restarted") from None
+        return await self._status()
+
     async def _status(self) -> dict[str, Any]:
         processes: list[dict[str, Any]] = []
         for server in self._servers:
@@ -361,7 +402,7 @@ class Supervisor:
             )
         hellos = await self._hellos()
         for service in self._all():
-            hello = hellos.get(service.name)
+            hello = hellos.get(service.number)
             processes.append(
                 {
                     "service": service.kind.name,
@@ -379,14 +420,14 @@ class Supervisor:
             "processes": processes,
         }
 
-    async def _hellos(self) -> dict[str, Hello]:
-        """What the services say of themselves."""
+    async def _hellos(self) -> dict[int, Hello]:
+        """What the services say of themselves, by number."""
         peers = Peers(Discovery(""), token=self._token, who=Identity("supervisor").hello)
-        found: dict[str, Hello] = {}
+        found: dict[int, Hello] = {}
 
         async def ask(service: Service) -> None:
             try:
-                found[service.name] = await peers.ask(Peer(service.facts["address"]))
+                found[service.number] = await peers.ask(Peer(service.facts["address"]))
             except (NotDoneError, OutcomeUnknownError):
                 return
 
