@@ -29,6 +29,7 @@ async def quick_set() -> AsyncIterator[RunningSet]:
         "VEDETTE_T2": f"{T2 * 1000:.0f}",
         "VEDETTE_T4": "100",
         "VEDETTE_MAX_ONGOING": str(MAX_ONGOING),
+        "VEDETTE_CLEAN_PERIOD": "3600",
     }
     async with started("--cores", "1", "--notifiers", "2", extra=extra) as running:
         yield running

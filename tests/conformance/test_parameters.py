@@ -155,6 +155,19 @@ async def test_parameters_to_tag_pref_and_contact_user(changed_set: RunningSet, 
     assert response["contact"].startswith("<sip:lamp-")
 
 
+async def test_pub_18_sub_14_parameter_clean_period_is_not_what_expiry_waits_for(
+    quick_set: RunningSet, make_phone: MakePhone
+) -> None:
+    """It is an hour here; OpenSIPS and Kamailio end publications and dialogs by this timer alone."""
+    alice, bob, carol = [await make_phone(quick_set) for _ in range(3)]
+    await alice.published(body=pidf(alice.aor, note="brief"), expires=1)
+    await bob.subscribed(alice.aor)
+    await carol.subscribed(alice.aor, expires=1)
+    await bob.notify_where(lambda notify: notes(notify.body) == [])
+    last = await carol.notify_where(lambda notify: notify.state == "terminated")
+    assert last["subscription-state"] == "terminated;reason=timeout"
+
+
 async def test_a_phone_that_starts_again_replaces_its_subscription(
     running_set: RunningSet, make_phone: MakePhone
 ) -> None:

@@ -212,15 +212,21 @@ async def test_dlg_12_a_jump_of_the_cseq_is_taken(running_set: RunningSet, udp_p
         await udp_phone.next_notify()
 
 
-async def test_sub_17_dlg_20_another_id_in_the_dialog_gets_403(running_set: RunningSet, udp_phone: Phone) -> None:
+async def test_sub_17_dlg_20_another_id_or_package_in_the_dialog_gets_403(
+    running_set: RunningSet, udp_phone: Phone
+) -> None:
     async with unharmed(running_set, udp_phone) as dialog:
         for event in ("presence;id=7", "presence;id=A"):
             dialog.cseq += 1
             response = await udp_phone.request(udp_phone.subscribe(dialog, event=event))
             assert response.status == 403
             assert response.start != "SIP/2.0 403 Forbidden"
+        for accept in (None, "application/watcherinfo+xml", "application/pidf+xml"):
+            dialog.cseq += 1
+            response = await udp_phone.request(udp_phone.subscribe(dialog, event="presence.winfo", accept=accept))
+            assert (accept, response.status) == (accept, 403)
         dialog.cseq += 1
-        assert (await udp_phone.request(udp_phone.subscribe(dialog, event="dialog"))).status == 489
+        assert (await udp_phone.request(udp_phone.subscribe(dialog, event="unheard-of"))).status == 489
 
 
 async def test_uas_07_an_unknown_extension_gets_420(running_set: RunningSet, udp_phone: Phone) -> None:

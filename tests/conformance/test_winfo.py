@@ -230,7 +230,7 @@ async def test_win_07_after_a_document_that_was_refused_the_next_is_full(
     assert sorted(document.what) == sorted([(phone.aor, "active", "subscribe") for phone in (bob, carol)])
 
 
-async def test_win_06_readers_count_each_for_itself_and_all_know_the_same_at_the_end(
+async def test_win_06_not_25_readers_count_each_for_itself_and_all_know_the_same_at_the_end(
     running_set: RunningSet, make_phone: MakePhone
 ) -> None:
     presentity = someone()
