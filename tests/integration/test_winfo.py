@@ -302,6 +302,23 @@ async def test_win_07_after_one_that_did_not_arrive_the_next_is_full_and_lacks_n
     assert sorted(document.what) == [who("bob", "terminated", "timeout"), who("carol"), who("dave")]
 
 
+async def test_win_07_after_one_that_was_refused_the_next_is_full_however_late_it_comes(
+    core: Core, sql: Connection, readers: Readers
+) -> None:
+    call = watch("bob")
+    bob = await core.subscribe_one(call)
+    await reading(core, readers)
+    await core.subscribe_one(in_dialog(call, bob.to_tag, cseq=2, expires=0))
+    await readers.deliver(500)
+    await sql.execute("UPDATE active_watchers SET ended = now() - interval '1 h' WHERE ended IS NOT NULL")
+    assert await readers.store.sweep(100.0, 100) == 1
+    await core.subscribe_one(watch("carol"))
+    (table,) = readers.tables.values()
+    table.version += 1
+    document = await one_document(readers)
+    assert (document.state, document.what) == ("full", [who("carol")])
+
+
 async def test_a_notify_whose_mark_is_lost_is_followed_by_a_full_document(
     core: Core, sql: Connection, readers: Readers
 ) -> None:
@@ -384,6 +401,7 @@ async def test_who_shows_the_watchers_waits_for_who_changes_them(
 ) -> None:
     await reading(core, readers)
     await core.subscribe_one(watch("bob"))
+    await sql.execute("DELETE FROM change_event WHERE event = 'presence'")
     other: Connection = await asyncpg.connect(database_url)
     try:
         async with sql.transaction():
