@@ -176,6 +176,17 @@ async def test_a_redis_can_be_named_and_without_postgres_only_what_it_knows_is_m
     assert (row["watcher"], row["remote_cseq"], row["local_cseq"]) == (udp_phone.aor, None, None)
     assert err.startswith("Postgres does not answer")
 
+    # Without a set the parameters come from where the services of a container have them.
+    extra |= {"VEDETTE_REDIS_URL": stores["redis_url"], "VEDETTE_SUBS_HTABLE_SIZE": "10"}
+    options = ("--presentity", presentity, "--data", str(tmp_path), "--json")
+    code, out, _ = await run("hash", "list", "subscriptions", *options, extra=extra)
+    assert (code, json.loads(out)["buckets"]) == (0, 1024)
+    code, out, err = await run(
+        "hash", "list", "subscriptions", *options, extra=extra | {"VEDETTE_PRES_HTABLE_SIZE": "x"}
+    )
+    assert (code, out) == (2, "")
+    assert err.startswith("VEDETTE_PRES_HTABLE_SIZE: ")
+
 
 @pytest.mark.parametrize(
     ("which", "table", "size"), [("presentities", "pres", PRES_SIZE), ("subscriptions", "subs", SUBS_SIZE)]
