@@ -6,12 +6,14 @@ It shares no code with the stack under test: what it reads, another implementati
 import asyncio
 import contextlib
 import secrets
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
 
 import pytest
 
 from tests.running_set import RunningSet
+from tests.websocket import BINARY, PING, PONG, TEXT, WebSocketClient, frame
 
 PATIENCE = 15.0
 """Seconds; only a failure uses them up."""
@@ -120,6 +122,12 @@ def pidf(
     ).encode()
 
 
+def host_port(host: str, port: int) -> str:
+    """As URIs and Via have it: no port where it is 0, as that of a browser."""
+    host = f"[{host}]" if ":" in host else host
+    return f"{host}:{port}" if port else host
+
+
 @dataclass
 class Dialog:
     """What a watcher remembers of a subscription."""
@@ -139,8 +147,12 @@ Answer = Callable[[Message], "int | bytes | Awaitable[int | bytes | None] | None
 class Phone:
     """One socket. Responses go to who waits for the branch; requests are answered by `answer` and queued."""
 
-    def __init__(self, server: tuple[str, int], transport: str, user: str) -> None:
+    def __init__(
+        self, server: tuple[str, int], transport: str, user: str, context: ssl.SSLContext | None = None
+    ) -> None:
+        """`context` is for the transports with TLS."""
         self.server = server
+        self.context = context
         self.transport = transport
         self.user = user
         self.aor = f"sip:{user}@example.com"
@@ -154,11 +166,12 @@ class Phone:
         self._responses: dict[str, asyncio.Queue[Message]] = {}
         self._datagrams: asyncio.DatagramTransport | None = None
         self._writer: asyncio.StreamWriter | None = None
+        self._websocket: WebSocketClient | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self.closed = asyncio.Event()
 
     async def open(self) -> None:
-        """Bind, and connect where the transport is TCP."""
+        """Bind, and connect where the transport has connections."""
         if self.transport == "udp":
             phone = self
 
@@ -169,8 +182,14 @@ class Phone:
             loop = asyncio.get_running_loop()
             self._datagrams, _ = await loop.create_datagram_endpoint(Protocol, remote_addr=self.server)
             self.local = self._datagrams.get_extra_info("sockname")[:2]
+        elif self.transport in ("ws", "wss"):
+            self._websocket = await WebSocketClient.connect(self.server, self.context)
+            self._writer = self._websocket.writer
+            self.local = (f"{token('h')}.invalid", 0)
+            await self._websocket.open()
+            self._spawn(self._read_frames(self._websocket))
         else:
-            reader, self._writer = await asyncio.open_connection(*self.server)
+            reader, self._writer = await asyncio.open_connection(*self.server, ssl=self.context)
             self.local = self._writer.get_extra_info("sockname")[:2]
             self._spawn(self._read_stream(reader))
 
@@ -205,7 +224,18 @@ class Phone:
                     continue
                 message = Message.read(head.lstrip(b"\r\n"))
                 self._take(head.lstrip(b"\r\n") + await reader.readexactly(int(message["content-length"])))
-        except (asyncio.IncompleteReadError, ConnectionError):
+        except (asyncio.IncompleteReadError, OSError):
+            self.closed.set()
+
+    async def _read_frames(self, websocket: WebSocketClient) -> None:
+        try:
+            while True:
+                opcode, data = await websocket.frame()
+                if opcode in (TEXT, BINARY):
+                    self._take(data)
+                elif opcode == PING:
+                    websocket.send(frame(PONG, data))
+        except (asyncio.IncompleteReadError, OSError):
             self.closed.set()
 
     def _take(self, data: bytes) -> None:
@@ -244,6 +274,8 @@ class Phone:
         """Put octets on the wire as they are."""
         if self._datagrams is not None:
             self._datagrams.sendto(data)
+        elif self._websocket is not None:
+            self._websocket.send(frame(TEXT, data))
         else:
             assert self._writer is not None
             self._writer.write(data)
@@ -251,16 +283,12 @@ class Phone:
     @property
     def contact(self) -> str:
         """Where we are."""
-        suffix = "" if self.transport == "udp" else f";transport={self.transport}"
-        host, port = self.advertised or self.local
-        return f"<sip:{self.user}@{host}:{port}{suffix}>"
+        suffix = "" if self.transport == "udp" else f";transport={self.transport.replace('wss', 'ws')}"
+        return f"<sip:{self.user}@{host_port(*(self.advertised or self.local))}{suffix}>"
 
     def via(self, branch: str | None = None) -> str:
         """A Via of ours with a new branch."""
-        return (
-            f"SIP/2.0/{self.transport.upper()} {self.local[0]}:{self.local[1]}"
-            f";branch={branch or token('z9hG4bK')};rport"
-        )
+        return f"SIP/2.0/{self.transport.upper()} {host_port(*self.local)};branch={branch or token('z9hG4bK')};rport"
 
     def build(self, method: str, uri: str, headers: list[str], body: bytes = b"") -> bytes:
         """Octets of a request; the headers as given, Content-Length added."""
@@ -401,7 +429,7 @@ def learn(dialog: Dialog, response: Message) -> None:
 @contextlib.asynccontextmanager
 async def opened(running: RunningSet, user: str | None = None, transport: str = "udp") -> AsyncIterator[Phone]:
     """A phone for tests that share an event loop of their own."""
-    phone = Phone(running.sip, transport, user or token("u"))
+    phone = Phone(running.address(transport), transport, user or token("u"), running.context(transport))
     await phone.open()
     try:
         yield phone
@@ -417,8 +445,11 @@ async def make_phone() -> AsyncIterator[MakePhone]:
     """Opens phones: `await make_phone(running_set, user="bob", transport="tcp")`; closed at the end."""
     phones: list[Phone] = []
 
-    async def make(running: RunningSet, user: str | None = None, transport: str = "udp") -> Phone:
-        phone = Phone(running.sip, transport, user or token("u"))
+    async def make(
+        running: RunningSet, user: str | None = None, transport: str = "udp", host: str | None = None
+    ) -> Phone:
+        server = running.address(transport, host)
+        phone = Phone(server, transport, user or token("u"), running.context(transport))
         await phone.open()
         phones.append(phone)
         return phone

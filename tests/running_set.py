@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import os
 import signal
+import ssl
 import sys
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 import aiohttp
 import pytest_asyncio
 
+from tests.certificates import trusting
 from tests.folders import open_folder
 from tests.wait import until
 from vedette_cli.supervisor.control import ask
@@ -34,6 +36,10 @@ class RunningSet:
         self.output: list[str] = []
         self.sip: tuple[str, int] = ("", 0)
         self.api = ""
+        self.others: dict[str, tuple[str, int]] = {}
+        """host and port of `tls`, `ws` and `wss`, where they are on."""
+        self.ca: Path | None = None
+        """The authority of its certificate."""
         self._reader = asyncio.create_task(self._read())
 
     async def _read(self) -> None:
@@ -50,13 +56,25 @@ class RunningSet:
         await until(ready, "vedette up is ready", deadline=START_DEADLINE)
         assert self.process.returncode is None, "\n".join(self.output)
         status = await self.status()
-        host, _, port = status["sip"].rpartition(":")
-        self.sip, self.api = (host, int(port)), status["api"]
+        self.sip, self.api = split(status["sip"]), status["api"]
+        self.others = {name: split(status[name]) for name in ("tls", "ws", "wss") if name in status}
 
     @property
     def sip_address(self) -> str:
         """host:port of the edge."""
         return f"{self.sip[0]}:{self.sip[1]}"
+
+    def address(self, transport: str, host: str | None = None) -> tuple[str, int]:
+        """Where a transport is reached; on another host that it listens on, too."""
+        first, port = self.others.get(transport, self.sip)
+        return host or first, port
+
+    def context(self, transport: str) -> ssl.SSLContext | None:
+        """What a client of the transport trusts, None where there is no TLS."""
+        if transport not in ("tls", "wss"):
+            return None
+        assert self.ca is not None
+        return trusting(self.ca)
 
     async def command(self, *arguments: str) -> str:
         """What `vedette ARGUMENTS` says, on this set's data; AssertionError where it fails."""
@@ -102,6 +120,12 @@ class RunningSet:
         code = await asyncio.wait_for(self.process.wait(), START_DEADLINE)
         await self._reader
         return code
+
+
+def split(address: str) -> tuple[str, int]:
+    """Host and port of host:port."""
+    host, _, port = address.rpartition(":")
+    return host.strip("[]"), int(port)
 
 
 async def run(*arguments: str, extra: dict[str, str] | None = None, within: float = 60.0) -> tuple[int, str, str]:

@@ -65,3 +65,6 @@ def show(answer: dict[str, Any], *, as_json: bool) -> None:
     console = Console(width=max(80, Console().width))
     console.print(table)
     console.print(f"SIP {answer['sip']}   REST {answer['api']}")
+    others = [f"{name.upper()} {answer[name]}" for name in ("tls", "ws", "wss") if name in answer]
+    if others:
+        console.print("   ".join(others))

@@ -17,8 +17,28 @@ DataOption = Annotated[Path, typer.Option("--data", help="Folder for data, secre
 
 
 def up(
-    host: Annotated[str, typer.Option(help="IP address that SIP is listened on.")] = "127.0.0.1",
+    host: Annotated[
+        str, typer.Option(help="IP address that SIP is listened on, or an IPv4 and an IPv6 one with a comma.")
+    ] = "127.0.0.1",
     sip_port: Annotated[int, typer.Option(min=0, max=65535, help="Port for SIP, UDP and TCP; 0: any.")] = 5060,
+    tls_port: Annotated[
+        int | None, typer.Option(min=0, max=65535, help="Port for SIP over TLS; 0: any. Without it no TLS.")
+    ] = None,
+    ws_port: Annotated[
+        int | None, typer.Option(min=0, max=65535, help="Port for SIP over WebSocket; 0: any. Without it none.")
+    ] = None,
+    wss_port: Annotated[
+        int | None, typer.Option(min=0, max=65535, help="Port for WebSocket over TLS; 0: any. Without it none.")
+    ] = None,
+    tls_certificate: Annotated[
+        Path | None, typer.Option(help="Certificate (PEM) for TLS; without it the set makes one, to try TLS with.")
+    ] = None,
+    tls_key: Annotated[
+        Path | None, typer.Option(help="Its key (PEM); without it, in the file of the certificate.")
+    ] = None,
+    tls_client_ca: Annotated[
+        Path | None, typer.Option(help="Authorities (PEM) whose certificates clients have to show.")
+    ] = None,
     api_port: Annotated[int, typer.Option(min=0, max=65535, help="Port for REST, on loopback; 0: any.")] = 8080,
     edges: Annotated[int, typer.Option(min=1, max=MOST_PROCESSES, help="SIP edges; they share the port.")] = 1,
     cores: Annotated[int, typer.Option(min=1, max=MOST_PROCESSES, help="presence-core replicas.")] = 2,
@@ -33,13 +53,22 @@ def up(
         Literal["none"] | None, typer.Option(help="Say none to open SIP to others than this machine.")
     ] = None,
     advertise: Annotated[
-        str | None, typer.Option(metavar="HOST:PORT", help="The address that clients reach the edge by.")
+        str | None,
+        typer.Option(
+            metavar="HOST:PORT", help="The address that clients reach the edge by; one for each IP version."
+        ),
     ] = None,
 ) -> None:
     """Run the whole set on this machine: Postgres, Redis, edge, cores, api, notifier."""
     options = UpOptions(
         host=host,
         sip_port=sip_port,
+        tls_port=tls_port,
+        ws_port=ws_port,
+        wss_port=wss_port,
+        tls_certificate=tls_certificate,
+        tls_key=tls_key,
+        tls_client_ca=tls_client_ca,
         api_port=api_port,
         edges=edges,
         cores=cores,

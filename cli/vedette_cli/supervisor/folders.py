@@ -45,6 +45,11 @@ class Folders:
         return self.data / "secrets"
 
     @property
+    def tls(self) -> Path:
+        """The certificate that the set makes for itself."""
+        return self.data / "tls"
+
+    @property
     def run(self) -> Path:
         """The lists of peers."""
         return self.data / "run"

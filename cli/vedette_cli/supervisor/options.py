@@ -17,6 +17,12 @@ class UpOptions:
 
     host: str
     sip_port: int
+    tls_port: int | None
+    ws_port: int | None
+    wss_port: int | None
+    tls_certificate: Path | None
+    tls_key: Path | None
+    tls_client_ca: Path | None
     api_port: int
     edges: int
     cores: int
@@ -28,34 +34,67 @@ class UpOptions:
     auth: str | None
     advertise: str | None
 
+    @property
+    def hosts(self) -> list[str]:
+        """The addresses that SIP is listened on."""
+        return [host.strip() for host in self.host.split(",")]
 
-def check_addresses(options: UpOptions) -> tuple[int, int]:
-    """The SIP and the REST port to use: those that were asked for, or for 0 any free one, to be kept for restarts.
+    @property
+    def advertised(self) -> list[str]:
+        """host:port values that clients reach the edge by, none where it is as it listens."""
+        return [] if self.advertise is None else [address.strip() for address in self.advertise.split(",")]
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """The ports of a set, kept for restarts."""
+
+    sip: int
+    api: int
+    others: dict[str, int]
+    """Of `tls`, `ws` and `wss`, as far as they were asked for."""
+
+
+def check_addresses(options: UpOptions) -> Ports:
+    """The ports to use: those that were asked for, or for 0 any free one.
 
     Raises SetupError where an address is not ours or a port is taken. The sockets are bound without sharing, so that
     another set's are found out, and closed again.
     """
-    try:
-        address = ipaddress.ip_address(options.host)
-    except ValueError:
-        raise SetupError(f"--host: {options.host!r} is not an IP address") from None
-    if not address.is_loopback and options.auth != "none":
-        raise SetupError(
-            f"--host {options.host} is not loopback, and there is no authentication yet: "
-            "say --auth none to let everybody in"
-        )
-    if address.is_unspecified and options.advertise is None:
-        raise SetupError(f"--host {options.host} needs --advertise HOST:PORT, the address that clients reach it by")
-    if options.advertise is not None:
+    _check_hosts(options)
+    port = options.sip_port
+    others: dict[str, int] = {}
+    asked = {"tls": options.tls_port, "ws": options.ws_port, "wss": options.wss_port}
+    for host in options.hosts:
+        for kind, name in ((socket.SOCK_STREAM, "TCP"), (socket.SOCK_DGRAM, "UDP")):
+            port = _try(host, port, kind, f"{name}, for SIP", "--sip-port")
+        for transport, wanted in asked.items():
+            if wanted is not None:
+                purpose = f"TCP, for {transport.upper()}"
+                wanted_now = others.get(transport, wanted)
+                others[transport] = _try(host, wanted_now, socket.SOCK_STREAM, purpose, f"--{transport}-port")
+    api_port = _try("127.0.0.1", options.api_port, socket.SOCK_STREAM, "TCP, for REST", "--api-port")
+    return Ports(port, api_port, others)
+
+
+def _check_hosts(options: UpOptions) -> None:
+    for host in options.hosts:
         try:
-            check_host_port(options.advertise)
+            address = ipaddress.ip_address(host)
+        except ValueError:
+            raise SetupError(f"--host: {host!r} is not an IP address") from None
+        if not address.is_loopback and options.auth != "none":
+            raise SetupError(
+                f"--host {host} is not loopback, and there is no authentication yet: "
+                "say --auth none to let everybody in"
+            )
+        if address.is_unspecified and options.advertise is None:
+            raise SetupError(f"--host {host} needs --advertise HOST:PORT, the address that clients reach it by")
+    for advertised in options.advertised:
+        try:
+            check_host_port(advertised)
         except ValueError as error:
             raise SetupError(f"--advertise: {error}") from None
-    port = options.sip_port
-    for kind, name in ((socket.SOCK_STREAM, "TCP"), (socket.SOCK_DGRAM, "UDP")):
-        port = _try(options.host, port, kind, f"{name}, for SIP", "--sip-port")
-    api_port = _try("127.0.0.1", options.api_port, socket.SOCK_STREAM, "TCP, for REST", "--api-port")
-    return port, api_port
 
 
 def _try(host: str, port: int, kind: socket.SocketKind, purpose: str, option: str) -> int:

@@ -25,7 +25,8 @@ from vedette_cli.supervisor.control import ControlServer
 from vedette_cli.supervisor.embedded_postgres import EmbeddedPostgres, empty
 from vedette_cli.supervisor.embedded_redis import EmbeddedRedis
 from vedette_cli.supervisor.folders import SetupError, open_data_folder
-from vedette_cli.supervisor.options import MOST_PROCESSES, UpOptions, check_addresses
+from vedette_cli.supervisor.options import MOST_PROCESSES, Ports, UpOptions, check_addresses
+from vedette_cli.supervisor.own_certificate import own_certificate
 from vedette_cli.supervisor.peer_lists import PeerLists
 from vedette_cli.supervisor.service import API, CORE, EDGE, NOTIFIER, Kind, Service
 from vedette_cli.supervisor.unprivileged import choose_user
@@ -55,8 +56,8 @@ class Supervisor:
         self._servers: list[EmbeddedPostgres | EmbeddedRedis] = []
         self._server_tasks: list[asyncio.Task[None]] = []
         self._unremembered = False
-        self._sip_port = options.sip_port
-        self._api_port = options.api_port
+        self._ports = Ports(options.sip_port, options.api_port, {})
+        self._own_certificate: Path | None = None
         self._stopping = False
         self._scaling = asyncio.Lock()
 
@@ -93,7 +94,7 @@ class Supervisor:
         folders, options = self._folders, self._options
         if await asyncio.to_thread(leftovers.wait_for, self._leftovers_file):
             self._say("an earlier set was killed; its processes have ended")
-        self._sip_port, self._api_port = check_addresses(options)
+        self._ports = check_addresses(options)
         if options.fresh:
             if options.database_url is not None:
                 raise SetupError(
@@ -193,18 +194,40 @@ class Supervisor:
             "VEDETTE_NOTIFIER_PEERS": self._peers.specification("notifier"),
             "VEDETTE_EDGE_PEERS": self._peers.specification("edge"),
             "VEDETTE_SIP_HOST": options.host,
-            "VEDETTE_SIP_PORT": str(self._sip_port),
+            "VEDETTE_SIP_PORT": str(self._ports.sip),
             "VEDETTE_REUSE_PORT": "true",
             "VEDETTE_AUTH": "none",
             "VEDETTE_API_HOST": "127.0.0.1",
-            "VEDETTE_API_PORT": str(self._api_port),
+            "VEDETTE_API_PORT": str(self._ports.api),
         }
         if options.database_url is None:
             own["VEDETTE_DB_PASSWORD_FILE"] = str(self._folders.secrets / "database_password")
         if options.advertise is not None:
             own["VEDETTE_SERVER_ADDRESS"] = options.advertise
+        own |= self._tls_environment(environment)
         self._commanded = set(own)
         return environment | own
+
+    def _tls_environment(self, environment: dict[str, str]) -> dict[str, str]:
+        """What edges are told of TLS and WebSocket. Raises SetupError where no certificate can be made."""
+        options = self._options
+        own = {f"VEDETTE_{name.upper()}_PORT": str(port) for name, port in self._ports.others.items()}
+        files = {
+            "VEDETTE_TLS_CERTIFICATE": options.tls_certificate,
+            "VEDETTE_TLS_KEY": options.tls_key,
+            "VEDETTE_TLS_CLIENT_CA": options.tls_client_ca,
+        }
+        has_certificate = options.tls_certificate is not None or environment.get("VEDETTE_TLS_CERTIFICATE")
+        if not has_certificate and self._ports.others.keys() & {"tls", "wss"}:
+            hosts = ["localhost", *options.hosts]
+            hosts += [address.rpartition(":")[0].strip("[]") for address in options.advertised]
+            try:
+                certificate, key = own_certificate(self._folders.tls, hosts)
+            except OSError as error:
+                raise SetupError(f"cannot write to {self._folders.tls}: {error.strerror}") from None
+            files |= {"VEDETTE_TLS_CERTIFICATE": certificate, "VEDETTE_TLS_KEY": key}
+            self._own_certificate = certificate
+        return own | {name: str(path.absolute()) for name, path in files.items() if path is not None}
 
     async def _grow(self, kind: Kind, count: int) -> None:
         """Start processes of a kind until there are `count`, all at once.
@@ -414,7 +437,8 @@ class Supervisor:
                 }
             )
         return {
-            "sip": self._sip_address(),
+            "sip": self._address(self._ports.sip),
+            **{name: self._address(port) for name, port in self._ports.others.items()},
             "api": self._api_url(),
             "data": str(self._folders.data),
             "processes": processes,
@@ -437,20 +461,27 @@ class Supervisor:
             await peers.close()
         return found
 
-    def _sip_address(self) -> str:
-        host = f"[{self._options.host}]" if ":" in self._options.host else self._options.host
-        return f"{host}:{self._sip_port}"
+    def _address(self, port: int) -> str:
+        """host:port, at the first address."""
+        host = self._options.hosts[0]
+        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
     def _api_url(self) -> str:
         address = self._services["api"][0].facts.get("address", "") if self._services["api"] else ""
         return f"http://{address}"
 
     def _ready_text(self) -> str:
-        sip = self._sip_address()
+        sip = self._address(self._ports.sip)
         server = "" if sip == "127.0.0.1:5060" else f" --server {sip}"
         lines = [
             "ready",
             f"  SIP       {sip} (UDP and TCP), auth=none: whoever reaches it may publish and watch",
+            *(f"  {name.upper():9} {self._address(port)}" for name, port in self._ports.others.items()),
+            *(
+                [f"  made for TLS, to try it: {self._own_certificate}; clients trust it when they are told to"]
+                if self._own_certificate
+                else []
+            ),
             f"  REST      {self._api_url()}/api/v1/presentities  (whether all is well: {self._api_url()}/readyz)",
             f"  data      {self._folders.data} (logs in {self._folders.logs})",
         ]

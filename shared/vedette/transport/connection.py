@@ -116,7 +116,9 @@ class Connection(asyncio.Protocol):
         self._look()
 
     def _receive(self, plain: bytes) -> None:
-        for framed in self._wire.receive(plain):
+        messages = self._wire.receive(plain)
+        self._establish()  # the first message may come together with the end of the handshake
+        for framed in messages:
             self._message_since = None
             self.carried = True
             self._owner.framed(self, framed)
@@ -136,12 +138,14 @@ class Connection(asyncio.Protocol):
         over = self._wire.is_over or (self._session is not None and self._session.is_over)
         if over:
             self.close()
-        elif not self.is_established and self._wire.is_open and self._has_tls():
+        else:
+            self._establish()
+
+    def _establish(self) -> None:
+        has_tls = self._session is None or self._session.is_established
+        if not self.is_established and has_tls and self._wire.is_open:
             self.is_established = True
             self._owner.established(self)
-
-    def _has_tls(self) -> bool:
-        return self._session is None or self._session.is_established
 
     def eof_received(self) -> None:
         """Nothing more comes: asyncio closes after what was written has left."""

@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives import serialization
 
 from tests.certificates import Authority, Pair, serial_of, trusting
 from tests.unit.sip.messages import changed, wire
-from tests.unit.transport.wires import HOST, Listener, TcpEnd, listener
+from tests.unit.transport.wires import HOST, Listener, TcpEnd, connect, listener
 from tests.wait import until_true
 from vedette.sip.flow import Flow
 from vedette.sip.framing import Framed
@@ -48,15 +48,21 @@ class Recorder:
     def __init__(self, tls: TlsContexts, limits: ConnectionLimits) -> None:
         self.received: list[tuple[Framed, Flow]] = []
         self.failed: list[Flow] = []
+        self.answer = b""
         self.transport = StreamTransport(
             "tls",
             make_wire=lambda: StreamWire(max_body=1000),
-            received=lambda framed, flow: self.received.append((framed, flow)),
+            received=self.take,
             failed=self.failed.append,
             limits=limits,
             census=Census(limits),
             tls=tls,
         )
+
+    def take(self, framed: Framed, flow: Flow) -> None:
+        self.received.append((framed, flow))
+        if self.answer:
+            self.transport.send(flow, self.answer)
 
     @property
     def address(self) -> tuple[str, int]:
@@ -428,3 +434,22 @@ async def test_trn_22_a_far_end_without_tls_fails_its_flow(server: Pair, authori
         (await plain.accept()).send(b"SIP/2.0 200 OK\r\n\r\n")
         await until_true(lambda: flow in here.failed, "the failure")
         assert len(here.transport) == 0
+
+
+async def test_trn_07_a_message_that_comes_with_the_end_of_the_handshake_is_answered(
+    server: Pair, authority: Authority
+) -> None:
+    tls = contexts(server, authority)
+    async with listening(tls) as here, connect(here.address) as far:
+        near = TlsSession(tls.client, server_side=False, name=HOST)
+        near.start()
+        far.send(near.to_send())
+        while not near.is_established:
+            near.receive(await far.reader.read(65536))
+        near.send(REQUEST)
+        here.answer = b"answer"
+        far.send(near.to_send())
+        plain = b""
+        while not plain:
+            plain = near.receive(await asyncio.wait_for(far.reader.read(65536), 15))
+        assert plain == b"answer"
