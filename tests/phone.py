@@ -193,6 +193,11 @@ class Phone:
             self.local = self._writer.get_extra_info("sockname")[:2]
             self._spawn(self._read_stream(reader))
 
+    def abort(self) -> None:
+        """Break the connection."""
+        assert self._writer is not None
+        self._writer.transport.abort()
+
     async def close(self) -> None:
         """Close the socket; nobody answers any more."""
         for task in list(self._tasks):

@@ -5,9 +5,7 @@ import contextlib
 import json
 import os
 import signal
-from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import AsyncIterator
 from typing import Any
 
 import aiohttp
@@ -19,57 +17,37 @@ import redis.asyncio
 from tests.folders import open_folder
 from tests.phone import opened, pidf, token
 from tests.running_set import RunningSet, start
+from tests.system.backend import Backend, backend_started, frozen
 from tests.system.history import disturbances, late_copies
 from tests.system.load import Load, loaded
+from tests.system.postgres_proxy import PostgresProxy, proxied
 from tests.wait import until, until_true
 from vedette.identity import presentity_hash
 from vedette.store.bell import CHANNEL
 from vedette.store.hash_tables import HashTable, manifest_field
 from vedette.store.redis_link import RedisLink
-from vedette_cli.commands.migrate import make_secret_files
-from vedette_cli.supervisor.embedded_postgres import EmbeddedPostgres
-from vedette_cli.supervisor.embedded_redis import EmbeddedRedis
-from vedette_cli.supervisor.folders import SetupError, open_data_folder
-from vedette_cli.supervisor.unprivileged import choose_user
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
-@dataclass(frozen=True)
-class Backend:
-    """A Postgres and a Redis that nobody starts again but the tests."""
-
-    postgres: EmbeddedPostgres
-    redis: EmbeddedRedis
-    url: str
-
-    async def connect(self, database: str = "vedette") -> "asyncpg.Connection[asyncpg.Record]":
-        """A connection that is not the set's."""
-        return await asyncpg.connect(self.url.replace("/vedette?", f"/{database}?", 1))
-
-
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def backend() -> AsyncIterator[Backend]:
-    with open_folder("backend") as path:
-        folders, _ = open_data_folder(path)
-        make_secret_files(folders.secrets)
-        user = choose_user()
-        postgres, redis_ = EmbeddedPostgres(folders, user), EmbeddedRedis(folders, user)
-        await postgres.prepare()
-        await postgres.start()
-        await redis_.prepare()
-        await redis_.start()
-        password = (folders.secrets / "database_password").read_text(encoding="ascii").strip()
-        yield Backend(postgres, redis_, postgres.url().replace("vedette@", f"vedette:{password}@", 1))
-        await redis_.stop()
-        await postgres.stop()
+    async with backend_started() as found:
+        yield found
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def own_set(backend: Backend) -> AsyncIterator[RunningSet]:
+async def proxy(backend: Backend) -> AsyncIterator[PostgresProxy]:
+    async with proxied(backend.folders.sockets) as found:
+        yield found
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def own_set(backend: Backend, proxy: PostgresProxy) -> AsyncIterator[RunningSet]:
     """Two of each kind; every test leaves it whole."""
     arguments = ["--edges", "2", "--cores", "2", "--notifiers", "2"]
-    arguments += ["--database-url", backend.url, "--redis-url", backend.redis.url()]
+    url = f"postgresql://vedette:{backend.password}@127.0.0.1:{proxy.port}/vedette"
+    arguments += ["--database-url", url, "--redis-url", backend.redis.url()]
     with open_folder("faults") as data:
         running = await start(data, arguments)
         try:
@@ -139,18 +117,6 @@ async def edges_know_all_cores(running: RunningSet) -> None:
         )
 
     await until(known, "the edges know the cores")
-
-
-@contextlib.contextmanager
-def frozen(*pids: int) -> Iterator[None]:
-    """These processes do nothing for a while."""
-    try:
-        for pid in pids:
-            os.kill(pid, signal.SIGSTOP)
-        yield
-    finally:
-        for pid in pids:
-            os.kill(pid, signal.SIGCONT)
 
 
 async def test_under_the_load_alone_nothing_is_refused_and_nothing_given_up(own_set: RunningSet) -> None:
@@ -224,26 +190,57 @@ async def test_redis_may_vanish_and_is_used_again(
     assert await pids(own_set) == before
 
 
+async def test_redis_may_be_flushed_while_it_is_used(own_set: RunningSet, backend: Backend) -> None:
+    client = redis.asyncio.Redis.from_url(backend.redis.url())
+    try:
+        async with loaded(own_set) as load:
+            for _ in range(5):
+                await client.flushall()
+                await load.goes_on(2)
+            await hold_to_the_invariants(load)
+    finally:
+        await client.aclose()
+    assert refusals(load) == set()
+    assert [*disturbances(load.history), *late_copies(load.history)] == []
+
+
 # Postgres
 
 
-def with_children(process: asyncio.subprocess.Process | None) -> list[int]:
-    """A process and its children."""
-    assert process is not None
-    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-    return [process.pid, *map(int, children)]
+async def test_connections_that_postgres_cuts_cost_no_request(own_set: RunningSet, backend: Backend) -> None:
+    async with loaded(own_set) as load:
+        for _ in range(3):
+            assert await backend.cut_connections() > 0
+            await load.goes_on(2)
+        await hold_to_the_invariants(load)
+    assert refusals(load) == set()
 
 
-async def start_postgres(backend: Backend) -> None:
-    """Start it again; backends of the one that was killed may take a moment to end."""
+async def test_connections_that_break_without_a_word_cost_no_request(
+    own_set: RunningSet, proxy: PostgresProxy
+) -> None:
+    """Whoever waited for an answer does not know whether it was committed."""
+    async with loaded(own_set) as load:
+        assert proxy.cut() > 0
+        await load.goes_on()
+        await hold_to_the_invariants(load)
+    assert refusals(load) == set()
 
-    async def started() -> bool:
-        with contextlib.suppress(SetupError):
-            await backend.postgres.start()
-            return True
-        return False
 
-    await until(started, "Postgres starts again", deadline=60)
+async def test_a_slow_postgres_costs_no_request(own_set: RunningSet, proxy: PostgresProxy) -> None:
+    try:
+        async with loaded(own_set) as load:
+            proxy.delay = 0.1
+            passed = proxy.passed
+            await load.goes_on()
+            assert proxy.passed > passed
+            proxy.delay = 0.0
+            await load.goes_on()
+            await hold_to_the_invariants(load)
+    finally:
+        proxy.delay = 0.0
+    assert refusals(load) == set()
+    assert [*disturbances(load.history), *late_copies(load.history)] == []
 
 
 @pytest.mark.parametrize("fault", [signal.SIGINT, signal.SIGKILL], ids=lambda number: number.name)
@@ -252,9 +249,7 @@ async def test_without_postgres_nothing_is_acknowledged_and_it_goes_on_by_itself
 ) -> None:
     before, buried = await pids(own_set), logged(own_set, "notifier", "notifier is dead")
     async with loaded(own_set) as load:
-        assert backend.postgres.process is not None
-        backend.postgres.process.send_signal(fault)
-        await backend.postgres.process.wait()
+        await backend.stop_postgres(fault)
 
         def stopped() -> bool:
             # Whoever was refused has been told so; a request that was under way may be kept until it is known.
@@ -275,7 +270,7 @@ async def test_without_postgres_nothing_is_acknowledged_and_it_goes_on_by_itself
                 assert response.status == 503
                 assert "postgres" in (await response.json())["checks"]
         assert [r for r in load.history.responses if r.status == 200] == answered
-        await start_postgres(backend)
+        await backend.start_postgres()
         await load.goes_on()
         await hold_to_the_invariants(load)
     assert refusals(load) == {(503, "2")}
@@ -285,7 +280,7 @@ async def test_without_postgres_nothing_is_acknowledged_and_it_goes_on_by_itself
 
 async def test_a_postgres_that_hangs_for_a_moment_costs_no_request(own_set: RunningSet, backend: Backend) -> None:
     async with loaded(own_set) as load:
-        with frozen(*with_children(backend.postgres.process)):
+        with frozen(*backend.postgres_processes()):
             await load.somebody_waits(1, how_many=len(load.publishers))
         await load.goes_on()
         await hold_to_the_invariants(load)

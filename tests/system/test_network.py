@@ -14,7 +14,9 @@ from tests.folders import open_folder
 from tests.running_set import RunningSet, environment, start
 from tests.system.history import disturbances, late_copies
 from tests.system.load import loaded
+from tests.system.misbehaving import DEAD, MANNERS, RETRY_AFTER, MisbehavingWatcher
 from tests.system.relay import CALM, Relay, Weather
+from tests.wait import until
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -81,3 +83,37 @@ async def test_in_calm_weather_the_relay_changes_nothing(quick_set: RunningSet) 
         assert relay.passed > 0
     finally:
         relay.close()
+
+
+async def test_watchers_that_misbehave_hold_up_nobody_and_the_dead_are_gone(quick_set: RunningSet) -> None:
+    async with loaded(quick_set) as load:
+        bad = [
+            MisbehavingWatcher(quick_set, publisher.aor, manner)
+            for publisher in load.publishers[:2]
+            for manner in MANNERS
+        ]
+        try:
+            await asyncio.gather(*(watcher.start() for watcher in bad))
+            await load.goes_on(10)
+            dead = {watcher.call_id for watcher in bad if watcher.manner in DEAD}
+            alive = {watcher.call_id for watcher in bad} - dead
+
+            async def buried() -> bool:
+                return not dead & set(await load.stored_dialogs())
+
+            await until(buried, "the dead ones are gone")
+            for watcher in bad:
+                watcher.let_go()
+            await load.goes_on()
+            assert alive <= set(await load.stored_dialogs())
+            for watcher in bad:
+                assert watcher.cseqs == sorted(watcher.cseqs)
+                if watcher.call_id in alive:
+                    assert len(watcher.cseqs) > 2
+                if watcher.manner == "busy":
+                    assert min(watcher.pauses) >= RETRY_AFTER
+            assert await load.violations() == []
+        finally:
+            await asyncio.gather(*(watcher.close() for watcher in bad))
+    assert {r.status for r in load.history.responses} == {200}
+    assert [*disturbances(load.history), *late_copies(load.history)] == []
