@@ -1,5 +1,7 @@
 """Watcher information on the wire (RFC 3857, RFC 3858; rows WIN, SUB-01)."""
 
+import json
+import re
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime, timedelta
 
@@ -11,6 +13,7 @@ from tests.conformance.observed import subscriptions, until_ended
 from tests.phone import Dialog, MakePhone, Message, Phone, learn, pidf, token
 from tests.running_set import RunningSet, started
 from tests.servers import Servers
+from tests.vectors import needs_vectors, vectors
 from tests.wait import until
 from tests.watcherinfo import SeenDocument, WatcherTable
 
@@ -282,6 +285,40 @@ async def test_sub_01_parameter_subs_respond_200(changed_set: RunningSet, make_p
     assert [(await reader.subscribe(expires=expires)).status for expires in (600, 600, 0)] == [200, 200, 200]
     fetcher = Reader(await make_phone(changed_set), someone())
     assert (await fetcher.subscribe(expires=0)).status == 200
+
+
+def filled_in(text: str, values: dict[str, str]) -> bytes:
+    """A message of a SIPp scenario with its keywords replaced."""
+    return re.sub(r"\[(\w+)\]", lambda keyword: values[keyword[1]], text).encode()
+
+
+@needs_vectors
+async def test_the_scenario_of_another_server_runs_through(changed_set: RunningSet, make_phone: MakePhone) -> None:
+    """RestComm's: subscribe, refresh, unsubscribe, each with 200 and a NOTIFY."""
+    (scenario,) = [vector for vector in vectors("flows") if vector.path.endswith("subscription-winfo_uac.json")]
+    phone = await make_phone(changed_set)
+    table = WatcherTable()
+    values = {
+        "remote_ip": changed_set.sip[0],
+        "local_ip": phone.local[0],
+        "local_port": str(phone.local[1]),
+        "transport": "UDP",
+        "call_number": token(),
+        "call_id": token(),
+        "peer_tag_param": "",
+    }
+    states: list[str] = []
+    for step in json.loads(scenario.data)["steps"]:
+        if step.get("send", "").startswith("SUBSCRIBE"):
+            request = filled_in(step["send"], values | {"branch": token("z9hG4bK")})
+            response = await phone.request(request)
+            assert response.status == 200, "the next step expects it"
+            values["peer_tag_param"] = f";tag={response.to_tag}"
+        elif step.get("expect") == "request NOTIFY":
+            notify = await phone.next_notify()
+            table.take(notify.body)
+            states.append(notify.state)
+    assert states == ["active", "active", "terminated"]
 
 
 @pytest.mark.parametrize("leaves", [False, True], ids=["its time is over", "it leaves"])
