@@ -33,9 +33,9 @@ def saying(note: str) -> Callable[[Message], bool]:
     return lambda notify: notes(notify.body) == [note]
 
 
-async def publications(running: RunningSet, uri: str) -> list[dict[str, Any]]:
+async def publications(running: RunningSet, uri: str, event: str = "presence") -> list[dict[str, Any]]:
     """The publications of a presentity that are alive."""
-    view: dict[str, Any] = await running.get(f"/api/v1/presentities/{uri}")
+    view: dict[str, Any] = await running.get(f"/api/v1/presentities/{uri}", event=event)
     return list(view.get("publication_list", []))
 
 

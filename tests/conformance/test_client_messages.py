@@ -123,9 +123,9 @@ class Replay:
     def __init__(self, run: Run, phone: Phone) -> None:
         self.run = run
         self.phone = phone
-        self.tag: str | None = None
-        self.published = False
-        self.dialog: Dialog | None = None
+        self.tags: dict[str, str] = {}
+        self.published: set[str] = set()
+        self.dialogs: dict[str, Dialog] = {}
         answers = [entry for entry in run.messages if entry["message"] == "200-NOTIFY"]
         if answers:
             template = run.data(answers[0])
@@ -147,38 +147,31 @@ class Replay:
         return await self.phone.next_response(branch)
 
     async def publish(self, entry: dict[str, Any]) -> None:
-        data = self.run.data(entry)
-        if entry["event"] != "presence":
-            assert (await self.send(data)).status == 489
-            return
+        data, event = self.run.data(entry), entry["event"]
+        tag = self.tags.get(event)
         if "SIP-If-Match" in data.decode():
-            assert self.tag is not None
-            data = with_value(data, "SIP-If-Match", self.tag)
+            assert tag is not None
+            data = with_value(data, "SIP-If-Match", tag)
         response = await self.send(data)
-        if self.tag is not None and not self.published:
+        if tag is not None and event not in self.published:
             assert response.status == 412, entry
             return
         assert response.status == 200, entry
-        assert response["sip-etag"] != self.tag
-        self.tag = response["sip-etag"]
-        self.published = response["expires"] != "0"
+        assert response["sip-etag"] != tag
+        self.tags[event] = response["sip-etag"]
+        (self.published.discard if response["expires"] == "0" else self.published.add)(event)
 
     async def subscribe(self, entry: dict[str, Any]) -> None:
         data = self.run.data(entry)
         if self.phone.transport == "udp":
             data = with_value(data, "Contact", contact_at(data, self.phone))
-        if entry["event"] != "presence":
-            if ";tag=" not in Message.read(data)["to"]:
-                assert (await self.send(data)).status == 489
-            return
-        request = Message.read(data)
+        request, event = Message.read(data), entry["event"]
         if entry["kind"].startswith("initial"):
-            dialog = self.dialog = Dialog(
+            dialog = self.dialogs[event] = Dialog(
                 request["to"].strip("<>"), request["call-id"], parameter(request["from"], "tag") or "", 1
             )
         else:
-            assert self.dialog is not None
-            dialog = self.dialog
+            dialog = self.dialogs[event]
             data = with_value(with_uri(data, dialog.target), "To", f"<{dialog.presentity}>;tag={dialog.to_tag}")
         response = await self.send(data)
         assert response.status == 200, entry
@@ -186,8 +179,9 @@ class Replay:
         ended = entry["expires"] == "0"
         notify = await self.phone.notify_where(lambda notify: (notify.state == "terminated") is ended)
         assert notify["call-id"] == dialog.call_id
+        assert notify["event"] == event
         if ended:
-            self.dialog = None
+            del self.dialogs[event]
 
     async def other(self, entry: dict[str, Any]) -> None:
         """REGISTER and OPTIONS: presence is not a registrar, and says what it is."""
@@ -202,17 +196,21 @@ async def test_a_whole_run_of_a_client_works(running_set: RunningSet, make_phone
     presentities = set()
     for entry in run.messages:
         if entry["message"] == "PUBLISH":
-            presentities.add(Message.read(run.data(entry)).start.split(" ")[1])
+            presentities.add((Message.read(run.data(entry)).start.split(" ")[1], entry["event"]))
             await replay.publish(entry)
         elif entry["message"] == "SUBSCRIBE":
             await replay.subscribe(entry)
         elif entry["message"] != "200-NOTIFY":
             await replay.other(entry)
     assert presentities
-    assert replay.dialog is None
-    for uri in presentities:
-        left = await publications(running_set, uri)
-        assert [item["etag"] for item in left] == [replay.tag] * replay.published
-        assert await subscriptions(running_set, uri) == []
+    # This pjsua was ended before it could unsubscribe from its mailbox.
+    assert set(replay.dialogs) == (
+        {"message-summary"} if str(run).startswith("pjsua udp: message waiting") else set()
+    )
+    for uri, event in presentities:
+        left = await publications(running_set, uri, event)
+        assert [item["etag"] for item in left] == [replay.tags[event]] * (event in replay.published)
+        left = await subscriptions(running_set, uri)
+        assert {item["call_id"] for item in left} == {dialog.call_id for dialog in replay.dialogs.values()}
     answer = await phone.request(phone.publish(body=pidf()))
     assert answer.status == 200

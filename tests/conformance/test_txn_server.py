@@ -310,8 +310,8 @@ async def test_uas_18_uas_19_pub_23_options_tells_what_is_served(
         response = await phone.request(phone.build("OPTIONS", uri, options_headers(phone)))
         assert response.status == 200
         assert {"PUBLISH", "SUBSCRIBE", "OPTIONS"} <= set(response["allow"].split(", "))
-        assert response["allow-events"] == "presence"
-        assert response["accept"] == "application/pidf+xml"
+        assert {"message-summary", "presence"} <= set(response["allow-events"].split(", "))
+        assert {"application/pidf+xml", "application/simple-message-summary"} <= set(response["accept"].split(", "))
         for name in ("accept-encoding", "accept-language", "supported"):
             assert name in response
 

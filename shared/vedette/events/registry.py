@@ -3,11 +3,12 @@
 from collections.abc import Mapping
 from types import MappingProxyType
 
+from vedette.events.message_summary import MESSAGE_SUMMARY
 from vedette.events.package import EventPackage
 from vedette.events.presence import PRESENCE
 from vedette.events.winfo import winfo_of
 
-_PACKAGES: tuple[EventPackage, ...] = (PRESENCE,)
+_PACKAGES: tuple[EventPackage, ...] = (MESSAGE_SUMMARY, PRESENCE)
 _TEMPLATES = tuple(winfo_of(package) for package in _PACKAGES)
 
 PACKAGES: Mapping[str, EventPackage] = MappingProxyType(

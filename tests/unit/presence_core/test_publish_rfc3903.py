@@ -11,6 +11,7 @@ from presence_core.domain.policy import Policy
 from presence_core.domain.publish import PublishCommand, PublishVerdict, conclude_publish, plan_publish
 from tests.integration.calls import ALICE, publish
 from tests.phone import pidf
+from vedette.events.registry import ALLOW_EVENTS
 from vedette.identity import entity_tag, parse_entity_tag, presentity
 from vedette.rpc.contract import PublishCall, Reply
 
@@ -159,10 +160,10 @@ REFUSED: list[tuple[str, dict[str, Any], int, list[tuple[str, str]]]] = [
     ("other scheme", {"request_uri": "tel:+1234"}, 416, []),
     ("malformed URI", {"request_uri": "sip:"}, 400, []),
     ("port out of range", {"request_uri": "sip:alice@example.com:65536"}, 400, []),
-    ("no event", {"event": None}, 489, [("Allow-Events", "presence")]),
-    ("unknown event", {"event": "vacation"}, 489, [("Allow-Events", "presence")]),
-    ("another case", {"event": "Presence"}, 489, [("Allow-Events", "presence")]),
-    ("a template", {"event": "presence.winfo"}, 489, [("Allow-Events", "presence")]),
+    ("no event", {"event": None}, 489, [("Allow-Events", ALLOW_EVENTS)]),
+    ("unknown event", {"event": "vacation"}, 489, [("Allow-Events", ALLOW_EVENTS)]),
+    ("another case", {"event": "Presence"}, 489, [("Allow-Events", ALLOW_EVENTS)]),
+    ("a template", {"event": "presence.winfo"}, 489, [("Allow-Events", ALLOW_EVENTS)]),
     ("malformed event", {"event": "presence;;"}, 400, []),
     ("two events", {"event": "presence, dialog"}, 400, []),
     ("empty event", {"event": ""}, 400, []),

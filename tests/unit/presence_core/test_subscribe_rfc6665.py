@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from presence_core.domain.policy import Policy
 from presence_core.domain.subscribe import SubscribeCommand, SubscribeVerdict, conclude_subscribe, plan_subscribe
 from tests.integration.calls import ALICE, BOB, EDGE, EDGE_ADDRESS, FLOW, subscribe
+from vedette.events.registry import ALLOW_EVENTS
 from vedette.identity import parse_to_tag, presentity_hash, to_tag
 from vedette.rpc.contract import Reply, SubscribeCall
 from vedette.sip.flow import Flow
@@ -284,8 +285,8 @@ REFUSED: list[tuple[str, dict[str, Any], int, list[tuple[str, str]]]] = [
     ("no user", {"request_uri": "sip:example.com"}, 404, []),
     ("other scheme", {"request_uri": "tel:+1"}, 416, []),
     ("malformed URI", {"request_uri": "sip:@"}, 400, []),
-    ("no event", {"event": None}, 489, [("Allow-Events", "presence")]),
-    ("unknown event", {"event": "vacation"}, 489, [("Allow-Events", "presence")]),
+    ("no event", {"event": None}, 489, [("Allow-Events", ALLOW_EVENTS)]),
+    ("unknown event", {"event": "vacation"}, 489, [("Allow-Events", ALLOW_EVENTS)]),
     ("two events", {"event": "presence, dialog"}, 400, []),
     ("a dialog that nobody made", {"to_tag": "abc"}, 481, []),
     ("a dialog id cut short", {"to_tag": TO_TAG[:-1]}, 481, []),

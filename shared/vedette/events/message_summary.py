@@ -1,0 +1,29 @@
+"""The `message-summary` package (RFC 3842): the lamp of a mailbox."""
+
+from collections.abc import Sequence
+
+from vedette.documents import message_summary
+from vedette.documents.message_summary import Summary
+from vedette.events.package import EventPackage, Publication
+
+SUMMARY_TYPE = "application/simple-message-summary"
+
+
+def _check(_media_type: str, body: bytes) -> str | None:
+    return message_summary.check(body)
+
+
+def _compose(entity: str, publications: Sequence[Publication], _media_type: str) -> bytes:
+    """Of several summaries the one that came last."""
+    newest = message_summary.read(publications[0].body) if publications else Summary(waiting=False)
+    return message_summary.compose(entity, newest)
+
+
+MESSAGE_SUMMARY = EventPackage(
+    name="message-summary",
+    publish_types=(SUMMARY_TYPE,),
+    notify_types=(SUMMARY_TYPE,),
+    default_expires=3600,
+    check=_check,
+    compose=_compose,
+)
