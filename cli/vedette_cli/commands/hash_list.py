@@ -5,7 +5,7 @@ import contextlib
 import json
 import os
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -68,7 +68,7 @@ def hash_list(
     With fallback2db=1 it is a cache: Postgres has every record, and REST shows those.
     """
     place = _find(data, redis_url)
-    listing = asyncio.run(_read(place, which, _Filter(presentity, watcher), limit))
+    listing = asyncio.run(_read(place, which, presentity, watcher, limit))
     if as_json:
         typer.echo(json.dumps(listing.as_json()))
     else:
@@ -107,18 +107,6 @@ def _find(data: Path, redis_url: str | None) -> _Place:
         fail(f"{PREFIX}DB_PASSWORD_FILE: {error}", 2)
     url = settings.redis_url if redis_url is None else redis_url
     return _Place(db_url, url, settings.pres_htable_size, settings.subs_htable_size, settings.fallback2db)
-
-
-@dataclass(frozen=True)
-class _Filter:
-    presentity: str
-    watcher: str
-
-    def takes(self, row: PresentityRow | SubscriptionRow) -> bool:
-        """Whether the patterns let the row through."""
-        if not fnmatchcase(row.presentity, self.presentity):
-            return False
-        return isinstance(row, PresentityRow) or fnmatchcase(row.watcher, self.watcher)
 
 
 @dataclass(frozen=True)
@@ -172,7 +160,7 @@ def _time(seconds: float | None) -> str | None:
     return None if seconds is None else datetime.fromtimestamp(int(seconds), UTC).isoformat()
 
 
-async def _read(place: _Place, which: Which, wanted: _Filter, limit: int) -> _Listing:
+async def _read(place: _Place, which: Which, presentity: str, watcher: str, limit: int) -> _Listing:
     try:
         link = RedisLink(place.redis_url)
     except ValueError as error:
@@ -189,9 +177,11 @@ async def _read(place: _Place, which: Which, wanted: _Filter, limit: int) -> _Li
             )
             of_presentities, of_subscriptions = tables.buckets
             if which is Which.PRESENTITIES:
-                rows, more = await _take(tables.presentities(), wanted, limit)
+                rows, more = await _take(tables.presentities(presentity), lambda _: True, limit)
                 return _Listing(which, of_presentities, rows, more, tables.unreadable, place.fallback2db)
-            dialogs, more = await _take(tables.subscriptions(), wanted, limit)
+            dialogs, more = await _take(
+                tables.subscriptions(presentity), lambda row: fnmatchcase(row.watcher, watcher), limit
+            )
             remark = ""
             if states.failure is not None:
                 remark = f"Postgres does not answer ({states.failure}): CSeq and status are not known"
@@ -214,11 +204,11 @@ def _without_password(url: str) -> str:
 _Row = TypeVar("_Row", PresentityRow, SubscriptionRow)
 
 
-async def _take(rows: AsyncIterator[_Row], wanted: _Filter, limit: int) -> tuple[list[_Row], bool]:
-    """The rows that the filter lets through, up to the limit, and whether there are more."""
+async def _take(rows: AsyncIterator[_Row], takes: Callable[[_Row], bool], limit: int) -> tuple[list[_Row], bool]:
+    """The rows that are taken, up to the limit, and whether there are more."""
     taken: list[_Row] = []
     async for row in rows:
-        if not wanted.takes(row):
+        if not takes(row):
             continue
         if limit and len(taken) == limit:
             return taken, True

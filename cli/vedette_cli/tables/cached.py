@@ -2,9 +2,10 @@
 
 import time
 from collections.abc import AsyncIterator, Callable
+from fnmatch import fnmatchcase
 from typing import TypeVar
 
-from vedette.identity import entity_tag
+from vedette.identity import entity_tag, presentity_hash
 from vedette.records import DialogRecord
 from vedette.sip.address import parse_address
 from vedette.sip.errors import SipError
@@ -21,6 +22,7 @@ from vedette.store.hash_tables import (
 from vedette_cli.tables.rows import DialogStates, PresentityRow, Progress, SubscriptionRow
 
 BUCKETS_AT_ONCE = 256
+_WILD = frozenset("*?[")
 
 Record = TypeVar("Record")
 
@@ -46,35 +48,38 @@ class CachedTables:
         """Entries that were passed over, since they are none of ours."""
         return self._published.unreadable + self._dialogs.unreadable
 
-    async def presentities(self) -> AsyncIterator[PresentityRow]:
+    async def presentities(self, pattern: str = "*") -> AsyncIterator[PresentityRow]:
         """Those with a publication, bucket by bucket. Raises RedisAwayError."""
-        async for bucket in self._filled(self._published):
+        async for bucket in self._filled(self._published, pattern):
             async for page in self._published.pages(bucket):
-                for row in await self._presentities_of(bucket, page):
+                for row in await self._presentities_of(bucket, page, pattern):
                     yield row
 
-    async def _presentities_of(self, bucket: int, page: list[Held]) -> list[PresentityRow]:
+    async def _presentities_of(self, bucket: int, page: list[Held], pattern: str) -> list[PresentityRow]:
         """The manifests among the entries, each with what the table has of its publications."""
         rows: list[PresentityRow] = []
         wanted: list[tuple[PresentityRow, list[bytes]]] = []
         for held in page:
             name = held.field.decode(errors="replace")
-            if name.count("|") != 1:
+            event, _, uri = name.partition("|")
+            if name.count("|") != 1 or not fnmatchcase(uri, pattern):
                 continue
             manifest = _read(self._published, read_manifest, held)
             if manifest is None or not manifest.publications:
                 continue
-            event, _, uri = name.partition("|")
             row = PresentityRow(bucket, uri, event, manifest.version, len(manifest.publications), None, [])
             wanted.append((row, [publication_field(uri, event, id_) for id_, _ in manifest.publications]))
-        fields = [(bucket, field) for _, of_row in wanted for field in of_row]
-        entries = iter(await self._published.get(fields))
+        at_hand = {held.field: held.payload for held in page}
+        elsewhere = [field for _, of_row in wanted for field in of_row if field not in at_hand]
+        for field, entry in zip(elsewhere, await self._published.get([(bucket, f) for f in elsewhere]), strict=True):
+            if entry is not None and entry[1]:
+                at_hand[field] = entry[1]
         now = time.time()
         for row, of_row in wanted:
             found = [
-                _read(self._published, read_publication, Held(field, entry[0], 0, entry[1]))
+                _read(self._published, read_publication, Held(field, 0, 0, at_hand[field]))
                 for field in of_row
-                if (entry := next(entries)) is not None and entry[1]
+                if field in at_hand
             ]
             alive = [record for record in found if record is not None and record.expires > now]
             rows.append(
@@ -85,13 +90,17 @@ class CachedTables:
             )
         return rows
 
-    async def subscriptions(self) -> AsyncIterator[SubscriptionRow]:
+    async def subscriptions(self, pattern: str = "*") -> AsyncIterator[SubscriptionRow]:
         """The dialogs whose time is not over, bucket by bucket. Raises RedisAwayError."""
-        async for bucket in self._filled(self._dialogs):
+        async for bucket in self._filled(self._dialogs, pattern):
             async for page in self._dialogs.pages(bucket):
                 now = time.time()
                 read = [_read(self._dialogs, read_dialog, held) for held in page]
-                records = [record for record in read if record is not None and record.expires > now]
+                records = [
+                    record
+                    for record in read
+                    if record is not None and record.expires > now and fnmatchcase(record.presentity_uri, pattern)
+                ]
                 states = await self._states.states(records)
                 for record in records:
                     state = states.get(record.dialog_id)
@@ -113,8 +122,11 @@ class CachedTables:
                         record.revision,
                     )
 
-    async def _filled(self, table: HashTable) -> AsyncIterator[int]:
-        """The buckets that have entries, in order."""
+    async def _filled(self, table: HashTable, pattern: str) -> AsyncIterator[int]:
+        """The buckets that have entries, in order; for a whole URI only its own."""
+        if not _WILD.intersection(pattern):
+            yield table.bucket(presentity_hash(pattern))
+            return
         for first in range(0, table.buckets, BUCKETS_AT_ONCE):
             for offset, count in enumerate(await table.counts(first, BUCKETS_AT_ONCE)):
                 if self._progress is not None:

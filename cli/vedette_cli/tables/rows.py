@@ -70,8 +70,8 @@ class Source(Protocol):
     def buckets(self) -> tuple[int, int]:
         """How many buckets the tables of presentities and of subscriptions have."""
 
-    def presentities(self) -> AsyncIterator[PresentityRow]:
-        """Bucket by bucket."""
+    def presentities(self, pattern: str) -> AsyncIterator[PresentityRow]:
+        """Bucket by bucket, those whose URI is like the pattern (as a shell has them)."""
 
-    def subscriptions(self) -> AsyncIterator[SubscriptionRow]:
-        """Bucket by bucket."""
+    def subscriptions(self, pattern: str) -> AsyncIterator[SubscriptionRow]:
+        """Bucket by bucket, those to presentities whose URI is like the pattern."""
