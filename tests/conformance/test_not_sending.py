@@ -208,11 +208,12 @@ async def test_not_29_not_30_msg_22_whatever_else_a_2xx_carries_is_ignored(
     assert await subscription(running_set, dialog)
 
 
-async def test_not_14_not_21_trn_22_a_watcher_whose_connection_is_gone_is_given_up(
-    running_set: RunningSet, make_phone: MakePhone
+@pytest.mark.parametrize("transport", ["udp", "tcp"])
+async def test_not_14_not_21_trn_22_a_watcher_whose_socket_is_gone_is_given_up_before_timer_f(
+    running_set: RunningSet, make_phone: MakePhone, transport: str
 ) -> None:
     alice = await make_phone(running_set)
-    bob = await make_phone(running_set, transport="tcp")
+    bob = await make_phone(running_set, transport=transport)
     dialog, _ = await bob.subscribed(alice.aor)
     await bob.close()
     await alice.published()

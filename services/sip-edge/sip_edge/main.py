@@ -100,6 +100,7 @@ async def _serve(settings: EdgeSettings, identity: Identity, stop: asyncio.Event
     endpoint = Endpoint(
         edge,
         Timers(settings.t1 / 1000, settings.t2 / 1000, settings.t4 / 1000),
+        ends_bounced=True,
         limits=ConnectionLimits(
             total=settings.max_connections,
             per_source=settings.max_connections_per_source,

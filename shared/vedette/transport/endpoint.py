@@ -1,6 +1,7 @@
 """A SIP endpoint: sockets, transactions and one timer, driven by asyncio."""
 
 import asyncio
+import re
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
@@ -24,6 +25,8 @@ from vedette.transport.udp import UdpTransport
 from vedette.transport.websocket import WebSocketWire
 from vedette.transport.wire import Wire
 
+_OWN_BRANCH = re.compile(rb"[A-Z]+ [^\r\n]+ SIP/2\.0\r\nVia: [^\r\n]*?;branch=([!-+\--:<-~]+)[;\r]")
+"""Of a request of ours, whose first line is a Via, in octets that may end anywhere after it."""
 _PADDING = b"\r\n\0 \t"
 _BY_LENGTH = frozenset({"tcp", "tls"})
 """Transports on which only Content-Length tells where a message ends."""
@@ -54,12 +57,15 @@ class Endpoint:
         max_body: int = 262_144,
         tls: TlsContexts | None = None,
         origins: Sequence[str] = (),
+        ends_bounced: bool = False,
     ) -> None:
         """`tls`: the certificates, without which there is no TLS and no WSS; `max_body` in octets.
 
-        `origins`: the web sites whose scripts may connect over WebSocket; empty: all.
+        `origins`: the web sites whose scripts may connect over WebSocket; empty: all. `ends_bounced`: a request over
+        UDP that reached a host where nobody listens has ended (RFC 3261 section 18.4), and does not wait for Timer F.
         """
         self._user = user
+        self._ends_bounced = ends_bounced
         self._loop = asyncio.get_running_loop()
         self.layer = TransactionLayer(timers)
         self._udp: dict[bool, UdpTransport] = {}
@@ -96,7 +102,13 @@ class Endpoint:
         May be called once for IPv4 and once for IPv6.
         """
         for _ in range(20):
-            udp = UdpTransport(host, port, self._datagrams, reuse_port=reuse_port)
+            udp = UdpTransport(
+                host,
+                port,
+                self._datagrams,
+                reuse_port=reuse_port,
+                bounced=self._request_bounced if self._ends_bounced else None,
+            )
             try:
                 await self._streams["tcp"].listen(host, udp.address[1], reuse_port=reuse_port)
             except OSError:
@@ -222,6 +234,13 @@ class Endpoint:
             return
         if not ours:
             self._user.stray_response(message, data, flow)
+
+    def _request_bounced(self, octets: bytes) -> None:
+        """The first octets of something that we sent, and that nobody listened to."""
+        found = _OWN_BRANCH.match(octets)
+        if found is not None:
+            self.layer.fail_branch(found.group(1).decode("ascii"), self.now())
+            self._drain()
 
     def _flow_failed(self, flow: Flow) -> None:
         self.layer.fail_flow(flow, self.now())

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Callable
 import pytest
 
 from tests.unit.sip.messages import changed, wire
-from tests.unit.transport.wires import HOST, closed_port, connect, listener, udp_end
+from tests.unit.transport.wires import HOST, closed_port, connect, has_ipv6, listener, udp_end
 from tests.wait import until_true
 from vedette.sip.errors import SipError
 from vedette.sip.flow import Flow
@@ -254,6 +254,50 @@ async def test_txn_06_08_a_request_that_nobody_answers_ends_without_a_response(q
         assert sends["z9hG4bKt"] == 1
         assert sends["z9hG4bKu"] > 1
         assert len(quick.layer) == 0
+
+
+only_with_ipv6 = pytest.mark.skipif(not has_ipv6(), reason="this machine has no IPv6 loopback address")
+
+
+@pytest.mark.parametrize("host", [HOST, pytest.param("::1", marks=only_with_ipv6)])
+async def test_trn_22_a_request_over_udp_to_nobody_ends_at_once_and_no_other_does(host: str, user: User) -> None:
+    endpoint = Endpoint(user, PATIENT, ends_bounced=True)
+    user.endpoint = endpoint
+    try:
+        await endpoint.open(host, 0)
+        async with udp_end(host) as gone:
+            nowhere = Flow("udp", *gone.address)
+        async with udp_end(host) as far:
+            somewhere = Flow("udp", *far.address)
+            for branch, flow in (("z9hG4bKa", somewhere), ("z9hG4bKb", nowhere), ("z9hG4bKc", somewhere)):
+                endpoint.send_request(branch=branch, method="NOTIFY", data=notify((host, 1), branch), flow=flow)
+            await until_true(lambda: user.finished, "the failure")
+            endpoint.send_request(branch="z9hG4bKd", method="NOTIFY", data=notify((host, 1)), flow=somewhere)
+            assert [(end.transaction.branch, end.transport_error) for end in user.finished] == [("z9hG4bKb", True)]
+            assert len([await far.receive() for _ in range(3)]) == 3
+            assert len(endpoint.layer) == 3
+    finally:
+        await endpoint.close()
+
+
+async def test_trn_22_what_bounced_is_found_by_its_branch_or_not_at_all(user: User) -> None:
+    endpoint = Endpoint(user, PATIENT, ends_bounced=True)
+    user.endpoint = endpoint
+    try:
+        await endpoint.open(HOST, 0)
+        async with udp_end() as far:
+            data = notify((HOST, 1))
+            endpoint.send_request(branch="z9hG4bKn1", method="NOTIFY", data=data, flow=Flow("udp", *far.address))
+            end = data.index(b"z9hG4bKn1") + len(b"z9hG4bKn1")
+            for octets in (b"", b"SIP/2.0 200 OK\r\n" + data, data[:end], data.replace(b"n1", b"n12"), b"\xff" * 500):
+                endpoint._request_bounced(octets)
+            assert user.finished == []
+            endpoint._request_bounced(data[: end + 2])
+            assert [finished.transport_error for finished in user.finished] == [True]
+            endpoint._request_bounced(data)
+            assert len(user.finished) == 1
+    finally:
+        await endpoint.close()
 
 
 async def test_trn_22_a_request_over_tcp_to_nobody_ends_with_a_transport_error(patient: Endpoint, user: User) -> None:

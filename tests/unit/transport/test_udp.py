@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 import pytest
 
@@ -132,6 +132,29 @@ async def test_trn_22_a_far_end_that_is_gone_does_not_end_reading(received: Rece
         await until_true(lambda: received.data == [b"still here"], "the datagram")
 
 
+async def test_trn_22_a_datagram_that_reached_nobody_comes_back_and_costs_none_that_is_sent_after_it() -> None:
+    bounced: list[bytes] = []
+    received: Batches = []
+    transport = UdpTransport(HOST, 0, received.append, bounced=bounced.append)
+    transport.start()
+    try:
+        async with udp_end() as gone:
+            nowhere = Flow("udp", *gone.address)
+        async with udp_end() as far:
+            somewhere = Flow("udp", *far.address)
+            for number in range(20):
+                transport.send(nowhere, b"lost %d" % number + b"x" * 2000)
+                transport.send(somewhere, b"%d" % number)
+                far.send(b"%d" % number, transport.address)
+            assert [await far.receive() for _ in range(20)] == [b"%d" % number for number in range(20)]
+            await until_true(lambda: len(received) and bounced, "what came, and what came back")
+            await until_true(lambda: sum(map(len, received)) == 20, "all that came")
+        assert transport.dropped == 0
+        assert all(data.startswith(b"lost ") for data in bounced)
+    finally:
+        transport.close()
+
+
 async def test_what_could_not_leave_at_once_leaves_in_order_and_is_bounded(received: Received) -> None:
     """Loopback never refuses a datagram for long, so that the state is made here: one is waiting already."""
     transport = received.transport
@@ -198,3 +221,26 @@ async def test_a_socket_bound_to_all_addresses_goes_on_as_it_is() -> None:
             await until_true(lambda: everywhere.data == [b"ping"], "it still comes")
     finally:
         everywhere.transport.close()
+
+
+@pytest.mark.parametrize("bounced", [None, lambda _: None], ids=["deaf", "hears what bounced"])
+async def test_what_waits_leaves_as_soon_as_there_is_room(bounced: Callable[[bytes], None] | None) -> None:
+    transport = UdpTransport(HOST, 0, lambda _: None, bounced=bounced)
+    transport.start()
+    try:
+        async with udp_end() as gone:
+            nowhere = Flow("udp", *gone.address)
+        async with udp_end() as far:
+            flow = Flow("udp", *far.address)
+            for first in (0, 3):
+                transport._unsent.append((flow, b"%d" % first))
+                transport._await_room()
+                transport.send(nowhere, b"lost")
+                transport.send(flow, b"%d" % (first + 1))
+                assert await far.receive() == b"%d" % first
+                assert await far.receive() == b"%d" % (first + 1)
+                await until_true(lambda: not transport._unsent, "all have left")
+            transport.send(flow, b"at once")
+            assert await far.receive() == b"at once"
+    finally:
+        transport.close()

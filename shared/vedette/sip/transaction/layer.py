@@ -248,6 +248,12 @@ class TransactionLayer:
         for transaction in list(self._flows.get(flow, {}).values()):
             self._advance_client(transaction, client.Input.TRANSPORT_ERROR, now)
 
+    def fail_branch(self, branch: str, now: float) -> None:
+        """The request with this branch came back from a host where nobody listens; ignored where it is over."""
+        transaction = self._clients.get(branch)
+        if transaction is not None:
+            self._advance_client(transaction, client.Input.TRANSPORT_ERROR, now)
+
     def fail_request(self, transaction: ClientTransaction, now: float) -> None:
         """The transport could not send this request."""
         self._advance_client(transaction, client.Input.TRANSPORT_ERROR, now)
