@@ -13,6 +13,7 @@ import asyncpg
 from tests.folders import open_folder
 from tests.wait import until
 from vedette_cli.commands.migrate import make_secret_files
+from vedette_cli.supervisor.child import spawn, tail
 from vedette_cli.supervisor.embedded_postgres import EmbeddedPostgres
 from vedette_cli.supervisor.embedded_redis import EmbeddedRedis
 from vedette_cli.supervisor.folders import Folders, SetupError, open_data_folder
@@ -30,9 +31,13 @@ class Backend:
     folders: Folders
     user: RunAs
 
-    async def connect(self, database: str = "vedette") -> "asyncpg.Connection[asyncpg.Record]":
-        """A connection that is not the set's."""
-        return await asyncpg.connect(self.url.replace("/vedette?", f"/{database}?", 1))
+    async def connect(
+        self, database: str = "vedette", *, at: Path | None = None
+    ) -> "asyncpg.Connection[asyncpg.Record]":
+        """A connection that is not the set's; `at`: the sockets of another server, with the same owner."""
+        return await asyncpg.connect(
+            host=str(at or self.folders.sockets), user="vedette", password=self.password, database=database
+        )
 
     def postgres_processes(self) -> list[int]:
         """The postmaster and its children."""
@@ -103,3 +108,27 @@ def frozen(*pids: int) -> Iterator[None]:
         for pid in pids:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGCONT)
+
+
+async def standby_of(backend: Backend, folders: Folders) -> EmbeddedPostgres:
+    """A standby of the backend's Postgres, started in these folders; it streams from it until it is promoted."""
+    make_secret_files(folders.secrets)
+    (folders.secrets / "database_password").write_text(backend.password, encoding="ascii")
+    folders.postgres.mkdir(mode=0o700)
+    backend.user.own(folders.postgres)
+    process = await spawn(
+        [
+            str(backend.postgres.programs / "pg_basebackup"),
+            f"--pgdata={folders.postgres}",
+            f"--dbname=host={backend.folders.sockets} user=vedette password={backend.password}",
+            *("--write-recovery-conf", "--create-slot", "--slot=standby", "--checkpoint=fast"),
+        ],
+        log=folders.logs / "basebackup.log",
+        user=backend.user,
+        cwd=folders.postgres,
+    )
+    assert await process.wait() == 0, tail(folders.logs / "basebackup.log")
+    standby = EmbeddedPostgres(folders, backend.user)
+    await standby.prepare()
+    await standby.start()
+    return standby

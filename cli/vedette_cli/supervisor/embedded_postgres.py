@@ -133,7 +133,7 @@ class EmbeddedPostgres:
         try:
             process = await spawn(
                 [
-                    str(self._required_programs() / "initdb"),
+                    str(self.programs / "initdb"),
                     f"--pgdata={folder}",
                     "--username=vedette",
                     f"--pwfile={password_file}",
@@ -152,7 +152,9 @@ class EmbeddedPostgres:
         (folder / DONE).touch(mode=0o600)
         self._user.own(folder / DONE)
 
-    def _required_programs(self) -> Path:
+    @property
+    def programs(self) -> Path:
+        """The folder of its programs; `prepare` comes first."""
         if self._programs is None:
             raise RuntimeError("prepare() comes first")
         return self._programs
@@ -162,7 +164,7 @@ class EmbeddedPostgres:
         options = [f"-c{name}={value}" for name, value in SETTINGS.items()]
         self._process = await spawn(
             [
-                str(self._required_programs() / "postgres"),
+                str(self.programs / "postgres"),
                 f"-D{self._folders.postgres}",
                 f"-cunix_socket_directories={self._folders.sockets}",
                 *options,
