@@ -5,9 +5,11 @@ BIN    := $(VENV)/bin
 MEMBERS := shared services/sip-edge services/presence-core services/notifier cli
 ARGS   ?=
 PYTEST_ARGS ?=
+MINUTES ?= 3
+SEED   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help up test lint format lock docs bench compose-test clean
+.PHONY: help up test lint format lock docs bench chaos compose-test clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*?## ' $(MAKEFILE_LIST) | awk -F ':.*?## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -34,6 +36,9 @@ docs: $(VENV)/dev.stamp ## write docs/parameters.md and docs/rfc-coverage.md
 
 bench: $(VENV)/dev.stamp ## measure beside Kamailio (needs sip-tester and kamailio from Debian)
 	@$(BIN)/python -m bench $(ARGS)
+
+chaos: $(VENV)/dev.stamp ## faults at random under a load (MINUTES=3 SEED=7 ARGS=--json)
+	@$(BIN)/python -m tests.system.chaos --minutes $(MINUTES) $(if $(SEED),--seed $(SEED)) $(ARGS)
 
 compose-test: $(VENV)/dev.stamp ## docker-compose up, scale, kill and restart, from outside (needs a Docker engine)
 	@$(BIN)/python -m tests.compose $(ARGS)
