@@ -126,13 +126,29 @@ async def test_not_09_prs_11_each_notify_has_the_full_state_in_the_type_asked_fo
     alice, bob = await make_phone(running_set), await make_phone(running_set)
     await alice.published(body=pidf(note="first"))
     dialog = bob.dialog(alice.aor)
-    accept = "application/xpidf+xml, application/pidf+xml;q=0.5, application/pidf-diff+xml"
+    accept = "application/xpidf+xml;q=0.5, application/pidf+xml, application/pidf-diff+xml"
     assert (await bob.request(bob.subscribe(dialog, accept=accept))).status == 200
     seen = [await bob.next_notify()]
     await alice.published(body=pidf(note="second"))
     seen.append(await bob.next_notify())
     assert [notify["content-type"] for notify in seen] == ["application/pidf+xml"] * 2
     assert [sorted(notes(notify.body)) for notify in seen] == [["first"], ["first", "second"]]
+
+
+async def test_not_09_an_old_phone_gets_xpidf_and_another_one_pidf(
+    running_set: RunningSet, make_phone: MakePhone
+) -> None:
+    alice, old, new = [await make_phone(running_set) for _ in range(3)]
+    dialog = old.dialog(alice.aor)
+    assert (await old.request(old.subscribe(dialog, accept="application/xpidf+xml"))).status == 200
+    await new.subscribed(alice.aor)
+    seen = [await old.next_notify()]
+    await alice.published(body=pidf())
+    seen.append(await old.next_notify())
+    assert [notify["content-type"] for notify in seen] == ["application/xpidf+xml"] * 2
+    states = [[status.get("status") for status in ET.fromstring(notify.body).iter("status")] for notify in seen]
+    assert states == [["closed"], ["open"]]
+    assert (await new.next_notify())["content-type"] == "application/pidf+xml"
 
 
 async def test_cmp_01_cmp_05_pub_29_two_phones_with_the_same_tuple_id_are_two_tuples(

@@ -99,7 +99,7 @@ async def test_sub_20_sub_21_uas_15_prs_03_accept_without_anything_we_can_send_g
         "application/dialog-info+xml",
         "application/cpim-pidf+xml",
         "application/pidf+xml;q=0",
-        "*/*, application/pidf+xml;q=0.0",
+        "*/*;q=0, application/pidf+xml;q=0.0",
         "text/*",
     ):
         response = await udp_phone.request(udp_phone.subscribe(udp_phone.dialog(watched), accept=accept))

@@ -73,9 +73,7 @@ def check(body: bytes) -> str | None:
 
 def neutral(entity: str) -> bytes:
     """The document of a presentity that publishes nothing: one closed tuple."""
-    root = _root(entity, [])
-    etree.SubElement(etree.SubElement(etree.SubElement(root, _TUPLE, id="offline"), _STATUS), _BASIC).text = "closed"
-    return _DECLARATION + etree.tostring(root, encoding="UTF-8")
+    return compose(entity, [])
 
 
 def compose(entity: str, documents: Sequence[PublishedDocument]) -> bytes:
@@ -83,6 +81,11 @@ def compose(entity: str, documents: Sequence[PublishedDocument]) -> bytes:
 
     Documents that cannot be read (they were checked when they were published) are left out.
     """
+    return _DECLARATION + etree.tostring(compose_tree(entity, documents), encoding="UTF-8")
+
+
+def compose_tree(entity: str, documents: Sequence[PublishedDocument]) -> etree._Element:
+    """The root of that document."""
     read: list[tuple[etree._Element, str]] = []
     for document in documents:
         try:
@@ -90,7 +93,10 @@ def compose(entity: str, documents: Sequence[PublishedDocument]) -> bytes:
         except DocumentError:
             continue
     if not read:
-        return neutral(entity)
+        root = _root(entity, [])
+        status = etree.SubElement(etree.SubElement(root, _TUPLE, id="offline"), _STATUS)
+        etree.SubElement(status, _BASIC).text = "closed"
+        return root
     read.sort(key=lambda item: not _is_open(item[0]))
     root = _root(entity, [published for published, _ in read])
     seen: dict[str, int] = {}
@@ -110,7 +116,7 @@ def compose(entity: str, documents: Sequence[PublishedDocument]) -> bytes:
             kind.append(element)
     for child in (*tuples, *notes, *others):
         root.append(child)
-    return _DECLARATION + etree.tostring(root, encoding="UTF-8")
+    return root
 
 
 def _root(entity: str, published: Sequence[etree._Element]) -> etree._Element:

@@ -2,10 +2,11 @@
 
 from collections.abc import Sequence
 
-from vedette.documents import pidf
+from vedette.documents import pidf, xpidf
 from vedette.events.package import EventPackage, Publication
 
 PIDF_TYPE = "application/pidf+xml"
+XPIDF_TYPE = "application/xpidf+xml"
 SCOPE_LENGTH = 6
 
 
@@ -13,17 +14,15 @@ def _check(_media_type: str, body: bytes) -> str | None:
     return pidf.check(body)
 
 
-def _compose(entity: str, publications: Sequence[Publication], _media_type: str) -> bytes:
-    return pidf.compose(
-        entity,
-        [pidf.PublishedDocument(item.body, item.publication_id.hex()[:SCOPE_LENGTH]) for item in publications],
-    )
+def _compose(entity: str, publications: Sequence[Publication], media_type: str) -> bytes:
+    documents = [pidf.PublishedDocument(item.body, item.publication_id.hex()[:SCOPE_LENGTH]) for item in publications]
+    return xpidf.compose(entity, documents) if media_type == XPIDF_TYPE else pidf.compose(entity, documents)
 
 
 PRESENCE = EventPackage(
     name="presence",
     publish_types=(PIDF_TYPE,),
-    notify_types=(PIDF_TYPE,),
+    notify_types=(PIDF_TYPE, XPIDF_TYPE),
     default_expires=3600,
     check=_check,
     compose=_compose,

@@ -21,7 +21,8 @@ def publication(number: int, basic: str = "open") -> Publication:
 
 def test_prs_01_prs_02_and_prs_04_the_package_says_what_rfc_3856_says() -> None:
     assert PRESENCE.name == "presence"
-    assert PRESENCE.notify_types == PRESENCE.publish_types == ("application/pidf+xml",)
+    assert PRESENCE.publish_types == ("application/pidf+xml",)
+    assert PRESENCE.notify_types == ("application/pidf+xml", "application/xpidf+xml")
     assert PRESENCE.default_expires == 3600
 
 
@@ -50,6 +51,15 @@ def test_pub_32_bodies_are_checked_as_pidf(body: bytes, reason: str | None) -> N
 
 def test_cmp_04_without_publications_it_composes_the_neutral_document() -> None:
     assert PRESENCE.compose(ALICE, [], "application/pidf+xml") == pidf.neutral(ALICE)
+
+
+def test_old_phones_get_xpidf_of_the_same_composition() -> None:
+    both = [publication(0xAB, "closed"), publication(0xCD)]
+    document = PRESENCE.compose(ALICE, both, "application/xpidf+xml")
+    assert [document.index(b'atom id="t.%s"' % scope) for scope in (b"cdcdcd", b"ababab")] == sorted(
+        document.index(b'atom id="t.%s"' % scope) for scope in (b"ababab", b"cdcdcd")
+    )
+    assert b'status="closed"' in PRESENCE.compose(ALICE, [], "application/xpidf+xml")
 
 
 def test_pub_29_the_scope_of_ids_is_the_publications_own_and_never_changes() -> None:

@@ -156,7 +156,7 @@ def test_sub_07_too_brief_is_between_0_and_the_minimum_and_below_an_hour(
         assert plan.headers == [("Min-Expires", str(minimum))]
 
 
-PIDF = "application/pidf+xml"
+PIDF, XPIDF = "application/pidf+xml", "application/xpidf+xml"
 
 
 @pytest.mark.parametrize(
@@ -170,7 +170,6 @@ PIDF = "application/pidf+xml"
         ["*/*"],
         ["application/*"],
         [f"{PIDF};q=0.001"],
-        [f"{PIDF};q=0.1, application/xpidf+xml;q=1"],
         [f"*/*;q=0, {PIDF}"],
         [f"application/*;q=0.0;x, {PIDF};q=0.2"],
         ["multipart/related, application/rlmi+xml, application/pidf+xml"],
@@ -183,22 +182,28 @@ def test_sub_18_sub_19_sub_20_clients_accept_that_takes_pidf_gets_pidf(accept: l
 
 
 @pytest.mark.parametrize(
+    "accept", [[XPIDF], [f"{PIDF};q=0.1, {XPIDF};q=1"], [f"*/*, {PIDF};q=0"], [f"text/*, {XPIDF};q=0.1"]]
+)
+def test_sub_18_a_watcher_that_likes_xpidf_better_or_takes_nothing_else_gets_it(accept: list[str]) -> None:
+    assert planned(changed(accept=accept)).accept == XPIDF
+
+
+@pytest.mark.parametrize(
     "accept",
     [
         [],
         [""],
-        ["application/xpidf+xml"],
         ["application/cpim-pidf+xml", "text/xml+msrtc.pidf"],
         ["text/*"],
         [f"{PIDF};q=0"],
         [f"{PIDF};q=0.000"],
-        [f"*/*, {PIDF};q=0"],
+        [f"*/*;q=0, {PIDF};q=0"],
         ["application/*;q=0, */*"],
     ],
 )
 def test_uas_15_sub_20_sub_21_and_prs_03_accept_that_leaves_nothing_is_406(accept: list[str]) -> None:
     reply = refused(changed(accept=accept))
-    assert (reply.status, reply.headers) == (406, [("Accept", PIDF)])
+    assert (reply.status, reply.headers) == (406, [("Accept", f"{PIDF}, {XPIDF}")])
 
 
 @pytest.mark.parametrize("accept", [["application"], ["/"], [f"{PIDF};;"], ["a b/c"]])
