@@ -9,15 +9,17 @@ from collections.abc import Coroutine
 import structlog
 
 from sip_edge.adapters.certificates import read_certificates
+from sip_edge.adapters.dns import Dns
 from sip_edge.adapters.listeners import open_listeners
 from sip_edge.adapters.resolver import Resolver
 from sip_edge.adapters.rpc import DatagramsHandler, NotifiesHandler, WithdrawalsHandler
-from sip_edge.domain.local_addresses import LocalAddresses
+from sip_edge.domain.local_addresses import LocalAddresses, split_address
 from sip_edge.domain.taken_batches import TakenBatches
 from sip_edge.flows.core_calls import CoreCalls
 from sip_edge.flows.departure import Departure
 from sip_edge.flows.edge import Edge
 from sip_edge.flows.foreign_responses import ForeignResponses
+from sip_edge.flows.locating import Locator
 from sip_edge.flows.notifies import NotifySender
 from sip_edge.flows.open_subscribes import OpenSubscribes
 from sip_edge.flows.outcomes import OutcomeReporter
@@ -72,12 +74,14 @@ async def _serve(settings: EdgeSettings, identity: Identity, stop: asyncio.Event
     reporter = OutcomeReporter(notifiers)
     open_subscribes = OpenSubscribes()
     addresses = LocalAddresses()
-    resolver = Resolver(_family(settings.sip_hosts[0]))
+    systems = [Resolver(_family(host)).resolve for host in settings.sip_hosts]
+    names = Dns([split_address(server) for server in settings.dns_server_list], systems)
+    locator = Locator(names, reaches=lambda transport, host: addresses.towards(transport, host) is not None)
     sender = NotifySender(
         endpoint=lambda: edge.endpoint(),
         open_subscribes=open_subscribes,
         reporter=reporter,
-        resolve=resolver.resolve,
+        locator=locator,
         instance=identity.instance,
         local_addresses=addresses,
         user_agent=f"vedette/{VERSION}",
@@ -155,6 +159,7 @@ async def _serve(settings: EdgeSettings, identity: Identity, stop: asyncio.Event
     await _leave(departure, calls, sender, endpoint, reporter)
     await server.stop()
     await tasks.cancel()
+    await names.close()
     for peers in (cores, notifiers, siblings):
         await peers.close()
 

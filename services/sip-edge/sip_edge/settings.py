@@ -5,7 +5,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from vedette.runtime.addresses import HostPortsOrNone, PeerList, PeerListOrNone
+from vedette.runtime.addresses import HostPortsOrNone, IpPortsOrNone, PeerList, PeerListOrNone
 from vedette.runtime.parameters import About
 from vedette.runtime.settings import OptionalFile, OptionalPort, ParameterError, Port, ServiceSettings
 
@@ -75,6 +75,11 @@ class EdgeSettings(ServiceSettings):
     edge_peers: PeerListOrNone = Field(
         "", description="Where the other edges are that share the port: host:port, ... or @file."
     )
+    dns_servers: IpPortsOrNone = Field(
+        "",
+        description="Name servers that next hops are looked up at (NAPTR, SRV, A, AAAA): addresses with ports. "
+        "Empty: those of /etc/resolv.conf.",
+    )
     sender_header: Annotated[
         str,
         Field(pattern=r"^[A-Za-z0-9\-.!%*_+`'~]{0,64}$"),
@@ -117,6 +122,11 @@ class EdgeSettings(ServiceSettings):
     call_batch: Annotated[int, Field(ge=1, le=4096), About("requests")] = Field(
         256, description="Requests in one call to presence-core."
     )
+
+    @property
+    def dns_server_list(self) -> list[str]:
+        """The name servers, as host:port."""
+        return self.dns_servers.split(",") if self.dns_servers else []
 
     @property
     def sip_hosts(self) -> list[str]:

@@ -33,6 +33,14 @@ def check_host_port(value: str) -> str:
     return value
 
 
+def check_ip_port(value: str) -> str:
+    """The value; ValueError where it is no host:port whose host is an IP address."""
+    host = check_host_port(value).rpartition(":")[0]
+    if not host.startswith("[") and _ip(host, 4) is None:
+        raise ValueError(f"{host!r} is no IP address")
+    return value
+
+
 def check_ip_address(value: str) -> str:
     """The value; ValueError where it is no IP address."""
     if _ip(value, 4) is None and _ip(value, 6) is None:
@@ -98,7 +106,12 @@ HostPortsOrNone = Annotated[
     AfterValidator(
         lambda value: ",".join(check_host_port(part.strip()) for part in value.split(",")) if value else ""
     ),
-    About(allowed=f"{_HOST_PORT}; one for each IP version, with a comma; or empty"),
+    About(allowed=f"{_HOST_PORT}; several with commas; or empty"),
+]
+IpPortsOrNone = Annotated[
+    str,
+    AfterValidator(lambda value: ",".join(check_ip_port(part.strip()) for part in value.split(",")) if value else ""),
+    About(allowed="ADDRESS:PORT, an IPv6 address in brackets; several with commas; or empty"),
 ]
 PeerList = Annotated[str, AfterValidator(_check_some_peers), About(allowed=_PEERS)]
 PeerListOrNone = Annotated[str, AfterValidator(check_peers), About(allowed=f"{_PEERS}; or empty")]

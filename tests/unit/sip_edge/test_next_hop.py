@@ -13,6 +13,7 @@ TCP = Flow("tcp", "203.0.113.7", 40000, 3)
 TLS = Flow("tls", "203.0.113.7", 40001, 4)
 WS = Flow("ws", "203.0.113.7", 40002, 5)
 WSS = Flow("wss", "203.0.113.7", 40003, 6)
+SECURE_NAME = Destination("tls", "p.example", 5061, finds_port=True, finds_transport=True)
 
 
 def destination(target: str, flow: Flow, *routes: str, flow_is_open: bool = False) -> Destination | None:
@@ -47,7 +48,13 @@ def test_sub_32_without_a_route_set_it_goes_to_the_contact(
 @pytest.mark.parametrize(
     ("route", "expected"),
     [
-        ("<sip:proxy.example.net;lr>", Destination("udp", "proxy.example.net", 5060)),
+        (
+            "<sip:proxy.example.net;lr>",
+            Destination("udp", "proxy.example.net", 5060, finds_port=True, finds_transport=True),
+        ),
+        ("<sip:proxy.example.net;lr;transport=tcp>", Destination("tcp", "proxy.example.net", 5060, finds_port=True)),
+        ("<sip:proxy.example.net:5070;lr>", Destination("udp", "proxy.example.net", 5070)),
+        ("<sip:proxy.example.net;maddr=198.51.100.1;lr>", Destination("udp", "198.51.100.1", 5060)),
         ("<sip:198.51.100.1:5090;lr;transport=tcp>", Destination("tcp", "198.51.100.1", 5090)),
         ("<sip:198.51.100.1>", Destination("udp", "198.51.100.1", 5060)),
         ("<sip:10.0.0.1;lr>", Destination("udp", "10.0.0.1", 5060)),
@@ -123,7 +130,7 @@ def test_out_05_a_stream_from_behind_nat_that_is_gone_has_no_other_address(flow:
         ("sips:bob@203.0.113.7", UDP, (), Destination("tls", "203.0.113.7", 5061)),
         ("sips:bob@203.0.113.7:5071;transport=tcp", UDP, (), Destination("tls", "203.0.113.7", 5071)),
         ("sips:bob@203.0.113.7;transport=udp", TCP, (), Destination("tls", "203.0.113.7", 5061)),
-        ("sip:bob@203.0.113.7", UDP, ("<sips:p.example;lr>",), Destination("tls", "p.example", 5061)),
+        ("sip:bob@203.0.113.7", UDP, ("<sips:p.example;lr>",), SECURE_NAME),
         ("sips:bob@203.0.113.7", UDP, ("<sip:198.51.100.1;lr>",), Destination("tls", "198.51.100.1", 5061)),
         ("sips:bob@203.0.113.7;transport=ws", WSS, (), None),
     ],

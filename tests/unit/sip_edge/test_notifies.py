@@ -6,7 +6,7 @@ import itertools
 import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, cast
 
 import msgspec
@@ -17,15 +17,18 @@ from sip_edge.adapters.rpc import NotifiesHandler
 from sip_edge.domain.branches import make_branch, owner_of
 from sip_edge.domain.local_addresses import LocalAddresses
 from sip_edge.domain.notify import write_notify
+from sip_edge.domain.server_selection import Naptr, Srv
 from sip_edge.domain.taken_batches import TakenBatches
 from sip_edge.flows.edge import Edge
 from sip_edge.flows.foreign_responses import ForeignResponses
-from sip_edge.flows.notifies import WINDOW, WITHOUT_TCP, NotifySender
+from sip_edge.flows.locating import Locator, UndecidedError
+from sip_edge.flows.notifies import NAMES_RETRY, WINDOW, WITHOUT_TCP, NotifySender
 from sip_edge.flows.open_subscribes import OpenSubscribes
 from sip_edge.flows.outcomes import OutcomeReporter
 from sip_edge.flows.requests import RequestFlow
 from tests.phone import Message
 from tests.unit.rpc.serving import peers_of
+from tests.unit.transport.wires import closed_port
 from tests.wait import until_true
 from vedette.rpc.contract import TIMEOUT, UNREACHABLE, Document, NotifyBatch, NotifyItem, Outcome
 from vedette.rpc.server import NotReadyError
@@ -74,6 +77,27 @@ class Phone(asyncio.DatagramProtocol):
         return [int(notify["CSeq"].split()[0]) for notify, _ in self.got]
 
 
+class Names:
+    """Names with one address each, None where the name has none."""
+
+    def __init__(self, known: dict[str, str | None]) -> None:
+        self.known = known
+        self.servers: dict[str, list[Srv]] = {}
+        self.is_undecided = False
+
+    async def naptr(self, name: str) -> list[Naptr]:
+        return []
+
+    async def srv(self, name: str) -> list[Srv]:
+        return self.servers.get(name, [])
+
+    async def addresses(self, name: str) -> list[str]:
+        if self.is_undecided:
+            raise UndecidedError("nobody answers")
+        address = self.known.get(name)
+        return [] if address is None else [address]
+
+
 @dataclass
 class Sending:
     """A sender over an endpoint, and a phone."""
@@ -83,7 +107,12 @@ class Sending:
     reporter: OutcomeReporter
     phone: Phone
     endpoint: Endpoint
-    names: dict[str, str | None] = field(default_factory=dict)
+    directory: Names
+
+    @property
+    def names(self) -> dict[str, str | None]:
+        """The address of each name."""
+        return self.directory.known
 
     def item(self, name: str = "d", cseq: int = 1, **fields: Any) -> NotifyItem:
         """A NOTIFY for the dialog of that name, at the phone."""
@@ -142,10 +171,8 @@ async def sending(
     loop = asyncio.get_running_loop()
     port = await line.listen() if line is not None else 0
     transport, phone = await loop.create_datagram_endpoint(Phone, local_addr=("127.0.0.1", port))
-    names: dict[str, str | None] = {}
-
-    async def resolve(host: str) -> str | None:
-        return names.get(host)
+    directory = Names({})
+    locator = Locator(directory, reaches=lambda transport, host: addresses.towards(transport, host) is not None)
 
     async with peers_of("") as nobody:
         user = User()
@@ -159,7 +186,7 @@ async def sending(
             endpoint=lambda: endpoint,
             open_subscribes=subscribes,
             reporter=reporter,
-            resolve=resolve,
+            locator=locator,
             instance="me",
             local_addresses=addresses,
             user_agent="Vedette",
@@ -170,7 +197,7 @@ async def sending(
         requests: RequestFlow = unused
         user.edge = Edge(requests, sender, ForeignResponses(nobody, "me"))
         try:
-            yield Sending(sender, subscribes, reporter, phone, endpoint, names)
+            yield Sending(sender, subscribes, reporter, phone, endpoint, directory)
         finally:
             transport.close()
             await endpoint.close()
@@ -388,6 +415,65 @@ async def test_not_21_names_are_looked_up_and_those_without_an_address_are_unrea
             s.item("a", target=f"sip:bob@phone.example.net:{port}"), s.item("b", target="sip:bob@nowhere.example.net")
         )
         assert sorted(await s.reported(2)) == [("a", 1, 200), ("b", 1, UNREACHABLE)]
+
+
+def pool(s: Sending, *ports: int) -> NotifyItem:
+    """A NOTIFY to a domain with a server on each of these ports, in this order."""
+    s.names["server.example.net"] = "127.0.0.1"
+    s.directory.servers["_sip._udp.pool.example.net"] = [
+        Srv(priority, 0, port, "server.example.net.") for priority, port in enumerate(ports)
+    ]
+    return s.item(target="sip:bob@pool.example.net")
+
+
+@pytest.mark.parametrize("first", ["silent", "503"])
+async def test_trn_22_trn_23_the_next_server_of_a_domain_gets_what_the_first_does_not_serve(first: str) -> None:
+    loop = asyncio.get_running_loop()
+    transport, other = await loop.create_datagram_endpoint(Phone, local_addr=("127.0.0.1", 0))
+    other.status = None if first == "silent" else 503
+    async with sending(t1=0.02) as s:
+        s.take(pool(s, other.address[1], s.phone.address[1]))
+        assert await s.reported() == [("d", 1, 200)]
+        tried, served = other.got[0][0], s.phone.got[0][0]
+        assert tried["CSeq"] == served["CSeq"]
+        assert parse_via(tried["Via"]).branch != parse_via(served["Via"]).branch
+        already = len(other.got)
+        s.take(replace(pool(s, other.address[1], s.phone.address[1]), cseq=2))
+        assert await s.reported(2) == [("d", 1, 200), ("d", 2, 200)]
+        assert len(other.got) == already, "it is tried last for a while"
+        assert s.sender.under_way == 0
+    transport.close()
+
+
+async def test_trn_23_what_the_last_server_says_is_the_outcome() -> None:
+    async with sending(t1=0.02) as s:
+        s.phone.status = 503
+        s.take(pool(s, s.phone.address[1], s.phone.address[1]))
+        assert await s.reported() == [("d", 1, 503)]
+        assert len(s.phone.got) == 2
+
+
+async def test_trn_22_trn_23_a_connection_that_cannot_be_made_leads_to_the_next_server() -> None:
+    line = Line()
+    async with sending(line=line) as s:
+        s.names["server.example.net"] = "127.0.0.1"
+        _, closed = await closed_port()
+        s.directory.servers["_sip._tcp.pool.example.net"] = [
+            Srv(1, 0, closed, "server.example.net."),
+            Srv(2, 0, s.phone.address[1], "server.example.net."),
+        ]
+        s.take(s.item(target="sip:bob@pool.example.net;transport=tcp"))
+        assert await s.reported() == [("d", 1, 200)]
+        assert len(line.got) == 1
+
+
+async def test_a_next_hop_that_nobody_can_tell_is_asked_for_again_later() -> None:
+    async with sending() as s:
+        s.directory.is_undecided = True
+        s.take(s.item(target="sip:bob@phone.example.net"))
+        await s.reported()
+        assert s.reporter._waiting == [Outcome(1, b"d", 1, 503, NAMES_RETRY)]
+        assert s.sender.under_way == 0
 
 
 async def test_not_14_silence_is_a_timeout() -> None:

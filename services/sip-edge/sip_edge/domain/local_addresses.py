@@ -46,6 +46,11 @@ def host_of(address: str) -> str:
     return address.rpartition(":")[0].strip("[]")
 
 
+def split_address(address: str) -> tuple[str, int]:
+    """Host, brackets off, and port of host:port."""
+    return host_of(address), int(address.rpartition(":")[2])
+
+
 def join(host: str, port: int) -> str:
     """host:port, an IPv6 address in brackets."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

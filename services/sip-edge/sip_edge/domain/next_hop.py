@@ -22,6 +22,10 @@ class Destination:
     connection: int = 0
     name: str = ""
     """The host name that the address was found for."""
+    finds_port: bool = False
+    """Whether SRV records may name other servers and ports (RFC 3263 section 4.2)."""
+    finds_transport: bool = False
+    """Whether NAPTR records may name another transport (section 4.1)."""
 
     @property
     def is_address(self) -> bool:
@@ -49,10 +53,17 @@ def choose_destination(routed: RoutedRequest, flow: Flow, *, flow_is_open: bool)
     transport = _transport(uri, flow, is_secure=is_secure)
     if transport in WEBSOCKETS:
         return None
-    host = uri.host.strip("[]")
+    host = (uri.parameter("maddr") or uri.host).strip("[]")
     if not routed.routes and _is_behind_nat(host, flow.host):
         return Destination(transport, flow.host, flow.port) if transport == "udp" == flow.transport else None
-    return Destination(transport, host, uri.port or DEFAULT_PORTS[transport])
+    finds_port = uri.port is None and _address(host) is None
+    return Destination(
+        transport,
+        host,
+        uri.port or DEFAULT_PORTS[transport],
+        finds_port=finds_port,
+        finds_transport=finds_port and not uri.parameter("transport"),
+    )
 
 
 def may_go_over_tcp(routed: RoutedRequest, flow: Flow) -> bool:

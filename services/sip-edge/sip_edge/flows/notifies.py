@@ -2,8 +2,8 @@
 
 import asyncio
 import itertools
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 
 import structlog
 
@@ -12,6 +12,7 @@ from sip_edge.domain.local_addresses import LocalAddresses
 from sip_edge.domain.next_hop import Destination, choose_destination, may_go_over_tcp
 from sip_edge.domain.notify import write_notify
 from sip_edge.domain.pacing import Pacer
+from sip_edge.flows.locating import Locator, UndecidedError
 from sip_edge.flows.open_subscribes import OpenSubscribes
 from sip_edge.flows.outcomes import OutcomeReporter
 from vedette.rpc.contract import TIMEOUT, UNREACHABLE, Document, NotifyBatch, NotifyItem, Outcome
@@ -26,11 +27,19 @@ WINDOW_PATIENCE = 0.1
 WITHOUT_TCP = 600.0
 """Seconds during which nobody tries again to connect to an address that took no connection."""
 MAX_WITHOUT_TCP = 10_000
+TRY_NEXT_AFTER = 16
+"""Times T1 without a final answer after which the next server of a domain is tried: four fit into Timer F."""
+AVOIDED = 60.0
+"""Seconds during which a server that did not answer is tried after the others of its domain."""
+MAX_AVOIDED = 10_000
+UNAVAILABLE = 503
+NAMES_RETRY = 10
+"""Seconds until a NOTIFY is owed again for whose next hop the name servers had no answer."""
 
 log = structlog.get_logger()
 
 DialogKey = tuple[int, bytes]
-Resolve = Callable[[str], Awaitable[str | None]]
+Server = tuple[str, str, int]
 
 
 @dataclass(slots=True)
@@ -39,6 +48,8 @@ class _Job:
     document: Document | None
     routed: RoutedRequest
     destination: Destination
+    others: list[Destination] = field(default_factory=list)
+    """Other servers of the same domain, not tried yet."""
     place: int = 0
     transaction: ClientTransaction | None = None
     superseded: bool = False
@@ -55,21 +66,21 @@ class NotifySender:
         endpoint: Callable[[], Endpoint],
         open_subscribes: OpenSubscribes,
         reporter: OutcomeReporter,
-        resolve: Resolve,
+        locator: Locator,
         instance: str,
         local_addresses: LocalAddresses,
         user_agent: str,
         max_jobs: int,
         max_udp_size: int = 1300,
     ) -> None:
-        """`resolve` gives the address of a host name or None; `local_addresses` what Via calls us.
+        """`locator` finds the addresses of host names; `local_addresses` says what Via calls us.
 
         What has more octets than `max_udp_size` goes over TCP where it may; 0: UDP whatever the size.
         """
         self._endpoint = endpoint
         self._open_subscribes = open_subscribes
         self._reporter = reporter
-        self._resolve = resolve
+        self._locator = locator
         self._instance = instance
         self._local_addresses = local_addresses
         self._user_agent = user_agent
@@ -77,6 +88,8 @@ class NotifySender:
         self._max_udp_size = max_udp_size
         self._without_tcp: dict[tuple[str, int], float] = {}
         """The addresses that did not take a large NOTIFY over TCP, and until when none is tried again."""
+        self._avoided: dict[Server, float] = {}
+        """The servers that did not answer, and until when they are tried last."""
         self._jobs: dict[DialogKey, _Job] = {}
         self._pacer: Pacer[_Job] = Pacer(window=WINDOW, patience=WINDOW_PATIENCE)
         self._branches = itertools.count(1)
@@ -150,16 +163,44 @@ class NotifySender:
         task.add_done_callback(self._lookups.discard)
 
     async def _look_up(self, job: _Job) -> None:
-        address = await self._resolve(job.destination.host)
+        try:
+            found = await self._locator.locate(job.destination, prefer_ipv6=":" in job.item.flow.host)
+        except UndecidedError as error:
+            if not job.superseded:
+                log.info("next hop is not known yet", host=job.destination.host, reason=str(error))
+                self._end(job, UNAVAILABLE, NAMES_RETRY)
+            return
         if job.superseded:
             return
-        if address is None:
+        if not found:
             self._end(job, UNREACHABLE)
             return
-        name, port = job.destination.host, job.destination.port
-        job.destination = Destination(job.destination.transport, address, port, name=name)
-        self._pacer.put((address, job.destination.port), job)
+        now = self._endpoint().now()
+        job.destination, *job.others = sorted(found, key=lambda one: self._avoided.get(_server(one), 0.0) > now)
+        self._put(job)
+
+    def _put(self, job: _Job) -> None:
+        self._pacer.put((job.destination.host, job.destination.port), job)
         self._send_ready()
+
+    def _try_next(self, job: _Job) -> None:
+        """The server does not serve: the next one of its domain (RFC 3263 section 4.3), with a new branch."""
+        server = _server(job.destination)
+        self._avoided.pop(server, None)
+        if len(self._avoided) >= MAX_AVOIDED:
+            del self._avoided[next(iter(self._avoided))]
+        self._avoided[server] = self._endpoint().now() + AVOIDED
+        job.destination = job.others.pop(0)
+        self._put(job)
+
+    def _too_slow(self, job: _Job, transaction: ClientTransaction) -> None:
+        if job.superseded or job.transaction is not transaction or not job.others or self.closed:
+            return
+        if self._jobs.get((job.item.presentity_hash, job.item.dialog_id)) is not job:
+            return
+        self._endpoint().layer.abandon(transaction)
+        self._pacer.answered(job.place)
+        self._try_next(job)
 
     def _send_ready(self) -> None:
         now = self._endpoint().now()
@@ -176,6 +217,9 @@ class NotifySender:
         if not self._send_over(job.destination.transport, job):
             self._pacer.answered(job.place)
             self._end(job, UNREACHABLE)
+        elif job.others and job.transaction is not None:
+            patience = TRY_NEXT_AFTER * self._endpoint().layer.timers.t1
+            asyncio.get_running_loop().call_later(patience, self._too_slow, job, job.transaction)
 
     def _send_over(self, transport: str, job: _Job) -> bool:
         """Whether we can send over that transport, and have."""
@@ -233,6 +277,9 @@ class NotifySender:
         if finished.transport_error and job.because_of_size:
             self._go_back_to_udp(job)
             return
+        if job.others and (finished.response is None or finished.response.status == UNAVAILABLE):
+            self._try_next(job)
+            return
         if finished.response is not None:
             self._end(job, finished.response.status, finished.response.retry_after)
         else:
@@ -263,3 +310,7 @@ class NotifySender:
         """Return when nothing is under way."""
         while self._jobs:
             await asyncio.sleep(0.01)
+
+
+def _server(destination: Destination) -> Server:
+    return destination.transport, destination.host, destination.port
