@@ -8,6 +8,8 @@
 --       reader has is in doubt; `at` is Postgres's time
 -- Pre   An event whose presentity still has dialogs to mark stays. A dialog with a NOTIFY outstanding is not
 --       marked: it lags, and the outcome of that NOTIFY makes an event for it.
+--       One that is pending owes nothing for a change (RFC 3857 section 4.7.1): who decides on it sets its
+--       sent_version to 0.
 --       The claim takes the acknowledged digest: only an outcome that knows what the watcher has seen puts one back,
 --       so a mark that is cleared in any other way leaves none.
 --       Whatever changes watchers holds the row of their event, and so does a claim that shows them: what is not
@@ -71,6 +73,7 @@ BEGIN
         JOIN presentity_state AS s USING (presentity_hash, presentity_uri, event)
         JOIN delivery AS d ON d.presentity_hash = e.presentity_hash AND d.dialog_id = e.dialog_id
         WHERE e.dialog_id IS NOT NULL AND d.sent_version < s.version AND d.outstanding_cseq IS NULL
+            AND (d.status <> 2 OR d.sent_version = 0)
             AND d.edge_instance IS NOT NULL AND (d.not_before IS NULL OR d.not_before <= v_now)
         UNION
         SELECT s.presentity_hash, d.dialog_id, s.version, d.sent_version, d.acked_digest,
@@ -80,6 +83,7 @@ BEGIN
         JOIN delivery AS d ON d.presentity_hash = e.presentity_hash
             AND d.presentity_uri = e.presentity_uri AND d.event = e.event
         WHERE e.dialog_id IS NULL AND d.sent_version < s.version AND d.outstanding_cseq IS NULL
+            AND (d.status <> 2 OR d.sent_version = 0)
             AND d.edge_instance IS NOT NULL AND (d.not_before IS NULL OR d.not_before <= v_now)
         LIMIT p_dialogs
     )
@@ -110,6 +114,7 @@ BEGIN
                 WHERE s.presentity_hash = e.presentity_hash AND s.presentity_uri = e.presentity_uri
                     AND s.event = e.event AND (e.dialog_id IS NULL OR d.dialog_id = e.dialog_id)
                     AND d.sent_version < s.version AND d.outstanding_cseq IS NULL AND d.edge_instance IS NOT NULL
+                    AND (d.status <> 2 OR d.sent_version = 0)
                     AND (d.not_before IS NULL OR d.not_before <= v_now)
             );
         -- Raised again, the version would make those owe a NOTIFY that have just been marked.

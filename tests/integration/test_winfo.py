@@ -596,6 +596,21 @@ async def test_the_last_notify_of_one_that_waits_ends_nothing(core: Core, sql: C
     assert await bobs(sql) == [(4, "timeout", False)]
 
 
+async def test_win_18_a_pending_one_hears_of_no_change_but_of_its_own_requests(
+    core: Core, sql: Connection, readers: Readers
+) -> None:
+    call, answer = await pending(core, sql, readers)
+    carol = await core.subscribe_one(watch("carol"))
+    await answer_notifies(readers.store, 200)
+    await core.publish_one(publish(ALICE))
+    assert await answer_notifies(readers.store, 200) == {carol.dialog_id}
+    await core.publish_one(publish(ALICE))
+    assert [claim.dialog_id for claim in await readers.store.claim(100, 1)] == [carol.dialog_id]
+    assert await sql.fetchval("SELECT count(*) FROM change_event") == 0, "none is left for the pending one"
+    await core.subscribe_one(in_dialog(call, answer.to_tag, cseq=2))
+    assert await answer_notifies(readers.store, 200) == {answer.dialog_id}
+
+
 @pytest.mark.parametrize("days", [1, 3])
 async def test_win_12_parameter_waiting_subs_daysno_one_that_waits_is_given_up_after_so_many_days(
     core: Core, sql: Connection, database: Database, days: int
