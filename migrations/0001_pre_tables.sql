@@ -8,7 +8,10 @@
 -- costs more than the call. Rows are searched by their keys only: a condition on `ended` or `expires` beside a key
 -- would let the planner, which may have seen the tables empty, walk the indexes on these instead.
 
+-- Versions begin with the time, in microseconds, so that those of a database that is made anew are not those of the
+-- one before it: a Redis that outlived that one would have other states under the same versions.
 CREATE SEQUENCE presentity_version;
+SELECT setval('presentity_version', (extract(epoch FROM clock_timestamp()) * 1000000)::int8);
 
 -- The event whose watchers an event shows (RFC 3857); NULL where it shows none.
 CREATE FUNCTION base_event_v1(p_event text) RETURNS text LANGUAGE sql IMMUTABLE

@@ -7,6 +7,7 @@ at the same time, with a Redis that is flushed, stopped, restarted and filled wi
 """
 
 import asyncio
+import dataclasses
 import random
 import signal
 import sys
@@ -14,6 +15,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from types import ModuleType
 
+import asyncpg
 import pytest
 
 import notifier.adapters.state_reader
@@ -32,11 +34,14 @@ from tests.integration.freshness import (
     uris,
 )
 from tests.integration.own_redis import Raw
-from tests.integration.replicas import Connection, Core
+from tests.integration.replicas import POLICY, Connection, Core
+from tests.phone import token
+from tests.servers import Servers
 from tests.wait import until_true
 from vedette.store.database import Database
 from vedette.store.hash_tables import HashTable
 from vedette.store.redis_link import RedisLink
+from vedette_cli.commands.migrate import bring_to_schema
 from vedette_cli.supervisor.embedded_redis import EmbeddedRedis
 
 SEEDS = range(12)
@@ -232,6 +237,43 @@ async def test_a_mutant_without_a_mutation_is_not_found_out(
     for seed in SEEDS[:3]:
         assert await Schedule(seed, database, link, raw, mutant({})).run(STEPS) == []
         await empty(sql, raw)
+
+
+async def new_database(servers: Servers, name: str) -> Database:
+    """One that was made by the migrations and not copied, as an operator makes one."""
+    connection = await asyncpg.connect(servers.admin_url)
+    await connection.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+    await connection.execute(f"CREATE DATABASE {name}")
+    await connection.close()
+    await bring_to_schema(servers.database(name), lambda _: None)
+    return Database(servers.database(name), size=1, name="test")
+
+
+async def test_a_database_that_is_made_anew_meets_nothing_of_the_one_before_it(
+    servers: Servers, link: RedisLink
+) -> None:
+    """Redis was not emptied, and the first states of the new one are read before its entries are written."""
+    for _ in range(2):
+        database = await new_database(servers, "made_anew")
+        policy = dataclasses.replace(POLICY, secret=token().encode())
+        tables = [LateTable(HashTable(link, name, 1)) for name in ("pres", "subs")]
+        world = World(uris(1), [(Core(database, policy), LateAnnouncer(*tables))])
+        store = NotifierStore(database, "notifier", patience=40)
+        reader = Reader(world, store, StateReader(store, *tables, remember=0))
+        try:
+            await world.subscribe(world.new_subscription(world.uris[0]))
+            publication = world.new_publication(world.uris[0])
+            publication.name += token()
+            for _ in range(5):
+                await world.change(publication)
+                assert await reader.claim() == 1
+                assert await reader.notify() == []
+                assert reader.reader.hits["redis"] == 0
+            for table in tables:
+                while table.on_the_way:
+                    await table.deliver(0)
+        finally:
+            await database.close()
 
 
 # all at once
