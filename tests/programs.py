@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from pathlib import Path
 
 import pytest
 
@@ -14,3 +15,12 @@ def required(program: str) -> str:
     if os.environ.get("VEDETTE_FULL") == "1":
         pytest.fail(f"{program} is not installed, and VEDETTE_FULL=1 says that nothing may be skipped")
     pytest.skip(f"{program} is not installed (Debian has it; .ci/run installs it)")
+
+
+def required_folder(path: Path) -> Path:
+    """The folder that .ci/run fills; without it the test is skipped, or fails where everything has to run."""
+    if path.is_dir():
+        return path
+    if os.environ.get("VEDETTE_FULL") == "1":
+        pytest.fail(f"{path} is not there, and VEDETTE_FULL=1 says that nothing may be skipped")
+    pytest.skip(f"{path} is not there (.ci/run fills it)")
