@@ -228,6 +228,40 @@ async def test_sub_18_prs_02_msg_46_what_accept_allows(running_set: RunningSet, 
     assert response.status == 200
 
 
+PIDF_TYPE, XPIDF_TYPE = "application/pidf+xml", "application/xpidf+xml"
+
+
+async def test_sub_19_the_accept_of_the_last_subscribe_governs_what_follows(
+    running_set: RunningSet, udp_phone: Phone, make_phone: MakePhone
+) -> None:
+    alice = await make_phone(running_set)
+    tag = await alice.published(body=pidf(alice.aor, note="0"))
+    dialog = udp_phone.dialog(alice.aor)
+    for number, accept in enumerate((PIDF_TYPE, XPIDF_TYPE, None, XPIDF_TYPE, PIDF_TYPE), start=1):
+        learn(dialog, await udp_phone.request(udp_phone.subscribe(dialog, accept=accept)))
+        chosen = accept or PIDF_TYPE
+        assert (await udp_phone.next_notify())["content-type"] == chosen
+        changed = await alice.request(
+            alice.publish(if_match=tag, body=pidf(alice.aor, note=str(number), basic=("open", "closed")[number % 2]))
+        )
+        tag = changed["sip-etag"]
+        assert (await udp_phone.next_notify())["content-type"] == chosen
+
+
+async def test_sub_20_q_orders_the_choice_and_0_excludes(running_set: RunningSet, udp_phone: Phone) -> None:
+    presentity = f"sip:{token('alice')}@example.com"
+    for accept, chosen in (
+        (f"{PIDF_TYPE};q=0.3, {XPIDF_TYPE};q=0.7", XPIDF_TYPE),
+        (f"{PIDF_TYPE};q=0.7, {XPIDF_TYPE};q=0.3", PIDF_TYPE),
+        (f"{PIDF_TYPE};q=0, {XPIDF_TYPE}", XPIDF_TYPE),
+        (f"{PIDF_TYPE}, {XPIDF_TYPE};q=0.0", PIDF_TYPE),
+        (f"application/*;q=0.2, {XPIDF_TYPE};q=0.9", XPIDF_TYPE),
+    ):
+        request = udp_phone.subscribe(udp_phone.dialog(presentity), accept=accept)
+        assert (await udp_phone.request(request)).status == 200
+        assert (accept, (await udp_phone.next_notify())["content-type"]) == (accept, chosen)
+
+
 async def test_dlg_19_msg_42_a_watcher_without_a_tag_has_a_dialog_too(
     running_set: RunningSet, udp_phone: Phone
 ) -> None:
