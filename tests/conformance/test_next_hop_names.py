@@ -26,7 +26,7 @@ async def subscribed(phone: Phone, presentity: str, contact: str) -> Dialog:
     return dialog
 
 
-async def test_trn_22_trn_23_dlg_07_naptr_srv_and_addresses_lead_to_the_watcher_and_to_the_next_server(
+async def test_not_21_trn_22_trn_23_dlg_07_naptr_srv_and_addresses_lead_to_the_watcher_and_to_the_next_server(
     make_phone: MakePhone,
 ) -> None:
     async with set_with_names() as (running, server):
