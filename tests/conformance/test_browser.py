@@ -5,6 +5,8 @@ import base64
 import contextlib
 import hashlib
 import json
+import os
+import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
 from urllib.parse import urlencode
@@ -96,12 +98,24 @@ async def browsing(chromium: str, url: str, certificate: Path) -> AsyncIterator[
             url,
             stdout=asyncio.subprocess.DEVNULL,
             stderr=asyncio.subprocess.DEVNULL,
+            start_new_session=True,
         )
         try:
             yield
         finally:
-            process.terminate()
-            await asyncio.wait_for(process.wait(), 15)
+            # Debian's program is a script that waits for the browser, which has processes of its own.
+            os.killpg(process.pid, signal.SIGKILL)
+            await process.wait()
+            await until_true(lambda: not is_group(process.pid), "every process of the browser has ended")
+
+
+def is_group(number: int) -> bool:
+    """Whether a process group has a process."""
+    try:
+        os.killpg(number, 0)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 @pytest.mark.parametrize("transport", ["wss", "ws"])
