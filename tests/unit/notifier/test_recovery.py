@@ -22,7 +22,12 @@ NOWHERE = "127.0.0.1:1"
 
 @pytest.fixture(autouse=True)
 def _hurry(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, seconds in (("INTERVAL", 0.01), ("MARK_SECONDS", 0.05), ("LOST_CLAIM_SECONDS", 0.05)):
+    for name, seconds in (
+        ("INTERVAL", 0.01),
+        ("MARK_SECONDS", 0.05),
+        ("LOST_CLAIM_SECONDS", 0.05),
+        ("ATTEMPT_PAUSE", 0.001),
+    ):
         monkeypatch.setattr(recovery_module, name, seconds)
 
 
@@ -115,7 +120,7 @@ async def test_our_own_marks_of_lost_claims_are_given_up_once_they_are_surely_ov
         watch.recovery.claims_lost()
         await until_true(lambda: watch.woken, "marks are given up")
         ours = [grace for dead, grace in yard.cleared if dead == ["me"]]
-        assert all(grace >= recovery_module.LOST_CLAIM_SECONDS for grace in ours)
+        assert set(ours) == {recovery_module.LOST_CLAIM_SECONDS}, "marks made after the loss are looked for, too"
         await until_true(lambda: watch.recovery._lost_at is None, "it is done with")
         count = len(yard.cleared)
         await watch.rounds()
@@ -273,3 +278,14 @@ async def test_the_last_edge_leaves_its_dialogs_to_nobody() -> None:
     ):
         assert await watch.recovery.leave("leaving", leaving.address, gone=False) == 0
     assert yard.rehomed == []
+
+
+async def test_what_was_busy_is_looked_at_again_within_the_same_round() -> None:
+    yard = Graveyard()
+    yard.notifiers, yard.busy = ["dead"], {"dead"}
+    yard.marks = [0, 0, 7]
+    async with peers_of("") as peers, watching(yard, peers) as watch:
+        await until_true(lambda: watch.woken, "the marks are given up")
+        assert yard.rounds == 1
+        yard.busy = set()
+        await until_true(lambda: yard.forgotten == ["dead"], "it is forgotten")

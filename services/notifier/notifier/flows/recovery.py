@@ -18,6 +18,8 @@ MARK_SECONDS = 4.0
 """How long what a dead process or a lost claim has left is looked for: that of a busy presentity comes later."""
 LOST_CLAIM_SECONDS = 5.0
 """When a claim is surely over whose outcome we do not know: Postgres gives up a statement before."""
+ATTEMPTS = 8
+ATTEMPT_PAUSE = 0.05
 OVERDUE_INTERVAL = 15.0
 EDGE_SILENCE = 3.0
 EDGE_PROBES = 2
@@ -84,17 +86,19 @@ class Recovery:
                 log.warning("cannot recover", reason=str(error))
 
     async def _give_up_lost_claims(self) -> None:
-        """Give up all our marks that are as old as the claim that was lost; an edge replaces what it still sends."""
+        """Give up our marks of the time in which the lost claim may have been carried out.
+
+        It may have been committed some time after its connection broke. Others of our marks of that age go with it:
+        an edge replaces what it still sends.
+        """
         lost_at = self._lost_at
         if lost_at is None or time.monotonic() - lost_at < LOST_CLAIM_SECONDS:
             return
-        cleared = 0
-        while count := await self._store.clear_marks([self._instance], LIMIT, time.monotonic() - lost_at):
-            cleared += count
+        cleared = await self._clear_marks([self._instance], LOST_CLAIM_SECONDS)
         if cleared:
             log.warning("gave up marks of lost claims", marks=cleared)
             self._wake()
-        if time.monotonic() - lost_at > LOST_CLAIM_SECONDS + MARK_SECONDS and self._lost_at == lost_at:
+        if time.monotonic() - lost_at > 2 * LOST_CLAIM_SECONDS + MARK_SECONDS and self._lost_at == lost_at:
             self._lost_at = None
 
     async def _bury_notifiers(self) -> None:
@@ -110,9 +114,7 @@ class Recovery:
         if overdue:
             self._overdue_at = now + OVERDUE_INTERVAL
         if self._dead or overdue:
-            cleared = 0
-            while count := await self._store.clear_marks(list(self._dead), LIMIT, GRACE):
-                cleared += count
+            cleared = await self._clear_marks(list(self._dead), GRACE)
             if cleared:
                 log.warning("gave up marks", marks=cleared, dead=list(self._dead))
                 self._wake()
@@ -122,6 +124,21 @@ class Recovery:
             if instance not in left:
                 await self._liveness.forget(instance)
                 del self._dead[instance]
+
+    async def _clear_marks(self, notifiers: list[str], grace: float) -> int:
+        """Give up marks of these notifiers, and whose time is over; how many.
+
+        A presentity that somebody changes this very moment is passed over, and looked at again soon: one that is
+        changed all the time would else be met at rest only after many rounds.
+        """
+        cleared = 0
+        for _ in range(ATTEMPTS):
+            while count := await self._store.clear_marks(notifiers, LIMIT, grace):
+                cleared += count
+            if not notifiers or not await self._store.have_marks(notifiers):
+                break
+            await asyncio.sleep(ATTEMPT_PAUSE)
+        return cleared
 
     async def _bury_edges(self) -> None:
         for instance, address in await self._liveness.gone_edges(EDGE_SILENCE):
