@@ -5,6 +5,7 @@ import contextlib
 import json
 import os
 import signal
+import sys
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -18,6 +19,7 @@ from tests.folders import open_folder
 from tests.phone import opened, pidf, token
 from tests.running_set import RunningSet, start
 from tests.system.backend import Backend, backend_started, frozen
+from tests.system.fan_out import fanning_out, kill_in_the_middle
 from tests.system.history import disturbances, late_copies
 from tests.system.load import Load, loaded
 from tests.system.postgres_proxy import PostgresProxy, proxied
@@ -495,3 +497,24 @@ async def test_503_is_never_said_of_what_may_be_stored(own_set: RunningSet, back
         await admin.execute("ALTER DATABASE vedette WITH ALLOW_CONNECTIONS true")
         await admin.close()
     await all_started_again(own_set, before, killed)
+
+
+# a fan-out
+
+
+@pytest.mark.parametrize("service", ["core", "notifier", "edge"])
+async def test_every_watcher_knows_though_a_process_died_in_the_middle_of_a_fan_out(
+    own_set: RunningSet, backend: Backend, service: str
+) -> None:
+    before = await pids(own_set)
+    database = await backend.connect()
+    try:
+        async with fanning_out(own_set, 100) as fan_out:
+            seconds = await kill_in_the_middle(fan_out, service, database)
+            sys.stdout.write(f"{service} killed: all 100 watchers knew after {seconds:.2f} s\n")
+            assert fan_out.faults == []
+    finally:
+        await database.close()
+    after = await pids(own_set)
+    assert len([place for place in before if before[place] != after[place]]) <= 1
+    await own_set.all_ready()
