@@ -164,6 +164,11 @@ CREATE TABLE change_event (
     due             timestamptz NOT NULL,
     -- The presentity's version has yet to rise: whoever changed the watchers did not hold this row's lock.
     bump            bool NOT NULL DEFAULT false,
+    -- Where the dialogs are in Redis: those of the sender, who is not told, as they were before the change (id:CSeq,
+    -- separated by blanks; CSeq -1: something was on its way), and the versions before and after.
+    sender          text,
+    sender_before   int8,
+    sender_after    int8,
     PRIMARY KEY (presentity_hash, id)
 ) WITH (autovacuum_vacuum_scale_factor = 0.0, autovacuum_vacuum_threshold = 2000);
 CREATE INDEX change_event_due ON change_event (due, id);

@@ -4,7 +4,8 @@
 --       SIP-If-Match names (sequence NULL: an initial PUBLISH, whose publication id follows from its key);
 --       expires in seconds (0: remove); content type and body (NULL: none); apply false: the request has another
 --       fault, which counts only if the tag matches; sender: the Contact of a watcher who is not told; how many
---       publications a presentity may have (0: any number)
+--       publications a presentity may have (0: any number); the sender's dialogs as change_event
+--       has them, where Redis has the dialogs (`fallback2db=0`; else NULL)
 -- Out   one row for each request: verdict 'created' 'modified' 'refreshed' 'removed' 'replayed', 'unmatched' (412)
 --       'too_many' (403) or 'withheld' (matched, not applied);
 --       sequence and granted seconds of the answer; where the state changed its new version, whether somebody
@@ -13,7 +14,7 @@
 CREATE FUNCTION publish_batch_v1(
     p_hash int4[], p_uri text[], p_username text[], p_domain text[], p_event text[], p_key bytea[],
     p_publication bytea[], p_sequence int4[], p_expires int4[], p_content_type text[], p_body bytea[], p_sender text[],
-    p_apply bool[], p_max_publications int4
+    p_apply bool[], p_max_publications int4, p_sender_dialogs text[]
 ) RETURNS TABLE (
     ordinal int8, verdict text, sequence int4, granted int4, version int8, watched bool,
     other_ids bytea[], other_versions int8[], at timestamptz
@@ -71,10 +72,10 @@ BEGIN
         FROM (SELECT j.*, j.verdict IN ('created', 'modified', 'removed') AS changes FROM judged AS j) AS j
     ),
     seen AS MATERIALIZED (
-        SELECT d.*, d.changes AND EXISTS (
+        SELECT d.*, d.changes AND (p_sender_dialogs IS NOT NULL OR EXISTS (
             SELECT FROM delivery AS y
             WHERE y.presentity_hash = d.hash AND y.presentity_uri = d.uri AND y.event = d.event
-        ) AS watched
+        )) AS watched
         FROM decided AS d
     ),
     bumped AS (
@@ -95,8 +96,8 @@ BEGIN
         JOIN active_watchers AS w
             ON w.presentity_hash = d.hash AND w.presentity_uri = d.uri AND w.event = d.event
             AND split_part(w.contact, ';', 1) = d.sender
-        WHERE d.watched AND d.sender IS NOT NULL AND y.presentity_hash = w.presentity_hash
-            AND y.dialog_id = w.dialog_id AND y.status <> 3
+        WHERE d.watched AND d.sender IS NOT NULL AND p_sender_dialogs IS NULL
+            AND y.presentity_hash = w.presentity_hash AND y.dialog_id = w.dialog_id AND y.status <> 3
     ),
     created AS (
         INSERT INTO presentity (presentity_hash, publication_id, presentity_uri, username, domain, event, sequence,
@@ -125,8 +126,15 @@ BEGIN
             AND j.verdict IN ('modified', 'refreshed', 'removed')
     ),
     told AS (
-        INSERT INTO change_event (presentity_hash, presentity_uri, event, due)
-        SELECT j.hash, j.uri, j.event, v_now FROM seen AS j WHERE j.watched
+        INSERT INTO change_event (presentity_hash, presentity_uri, event, due, sender, sender_before, sender_after)
+        SELECT j.hash, j.uri, j.event, v_now, nullif(p_sender_dialogs[j.ordinal], ''),
+            CASE WHEN p_sender_dialogs[j.ordinal] <> '' THEN (
+                SELECT s.version FROM presentity_state AS s
+                WHERE s.presentity_hash = j.hash AND s.presentity_uri = j.uri AND s.event = j.event
+            ) END,
+            CASE WHEN p_sender_dialogs[j.ordinal] <> '' THEN j.version END
+        FROM seen AS j
+        WHERE j.watched
     )
     SELECT j.ordinal,
         CASE j.verdict WHEN 'late' THEN 'replayed' ELSE j.verdict END,

@@ -2,12 +2,13 @@
 -- a removal and an unsubscribe. A dialog that ends while it is pending waits for a decision and is given up when that
 -- time is over, too (RFC 3857 section 4.7.1).
 --
--- In    how many of each at most; how long a dialog waits
+-- In    how many of each at most; how long a dialog waits; whether Redis has the dialogs (`fallback2db=0`), where they
+--       end, too
 -- Out   what ended: 'publication' with the presentity's new version and its other publications that are alive, or
 --       'dialog' with the dialog's new revision
 -- Locks presentity_state in key order (SKIP LOCKED: what is busy comes next time), then presentity, active_watchers,
 --       delivery
-CREATE FUNCTION expire_batch_v1(p_limit int4, p_waiting interval)
+CREATE FUNCTION expire_batch_v1(p_limit int4, p_waiting interval, p_dialogs_elsewhere bool)
 RETURNS TABLE (
     kind text, presentity_hash int4, presentity_uri text, event text, id bytea, version int8, revision int4,
     other_ids bytea[], other_versions int8[], watched bool
@@ -34,7 +35,7 @@ BEGIN
     SELECT array_agg(w.presentity_hash), array_agg(w.dialog_id), array_agg(w.presentity_uri), array_agg(w.event)
     INTO v_d_hash, v_d_id, v_d_uri, v_d_event
     FROM (SELECT w.* FROM active_watchers AS w WHERE w.ended IS NULL AND w.expires <= v_now
-          ORDER BY w.expires LIMIT p_limit) AS w;
+          ORDER BY w.expires LIMIT CASE WHEN p_dialogs_elsewhere THEN 0 ELSE p_limit END) AS w;
     IF v_p_hash IS NULL AND v_d_hash IS NULL THEN
         RETURN;
     END IF;
@@ -79,7 +80,7 @@ BEGIN
         WHERE p.presentity_hash = o.presentity_hash AND p.publication_id = o.publication_id
     ),
     seen AS MATERIALIZED (
-        SELECT b.*, EXISTS (
+        SELECT b.*, p_dialogs_elsewhere OR EXISTS (
             SELECT FROM delivery AS d
             WHERE d.presentity_hash = b.presentity_hash AND d.presentity_uri = b.presentity_uri AND d.event = b.event
         ) AS watched

@@ -7,8 +7,10 @@ import pytest
 import pytest_asyncio
 
 from notifier.adapters.postgres import NotifierStore
+from notifier.adapters.redis_dialogs import RedisDialogStore
+from tests.integration.dialogs_in_redis import DialogsInRedis
 from tests.integration.own_redis import link, raw, server
-from tests.integration.replicas import Connection, Core
+from tests.integration.replicas import POLICY, Core, DialogStore, MakeCore, MakeNotifier, Sql, SqlOfRedis
 from tests.servers import Servers
 from vedette.store.database import Database
 
@@ -31,6 +33,7 @@ async def database_url(shared_database_url: str) -> str:
     """The database, emptied; a sequence goes on, as in life."""
     connection = await asyncpg.connect(shared_database_url)
     await connection.execute("; ".join(f"DELETE FROM {table}" for table in TABLES))
+    await connection.execute("UPDATE dialog_keeping SET epoch = 1, size = 0, loads = 0")
     await connection.close()
     return shared_database_url
 
@@ -44,20 +47,59 @@ async def database(database_url: str) -> AsyncIterator[Database]:
 
 
 @pytest.fixture
-async def sql(database_url: str) -> AsyncIterator[Connection]:
+def dialogs_in(request: pytest.FixtureRequest) -> str:
+    """Where the dialogs are: `postgres` or `redis`. Modules and tests that hold for both say so."""
+    return str(getattr(request, "param", "postgres"))
+
+
+@pytest.fixture
+async def in_redis(dialogs_in: str, database: Database, servers: Servers) -> AsyncIterator[DialogsInRedis | None]:
+    """The dialogs in Redis, none at the start; None where they are in Postgres."""
+    if dialogs_in == "postgres":
+        yield None
+        return
+    opened = DialogsInRedis(servers.redis.url().replace("db=0", "db=3"), database)
+    await opened.empty()
+    await opened.open()
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture
+async def sql(database_url: str, in_redis: DialogsInRedis | None) -> AsyncIterator[Sql]:
     """A plain connection to the same database, to look and to turn clocks."""
     connection = await asyncpg.connect(database_url)
-    yield connection
+    yield connection if in_redis is None else SqlOfRedis(connection, in_redis)
     await connection.close()
 
 
 @pytest.fixture
-def core(database: Database) -> Core:
-    """One replica of presence-core."""
-    return Core(database)
+def make_core(database: Database, in_redis: DialogsInRedis | None) -> MakeCore:
+    """Makes replicas of presence-core: `make_core(policy)`."""
+    tables = None if in_redis is None else in_redis.tables
+    return lambda policy, own=None: Core(own or database, policy, tables)
 
 
 @pytest.fixture
-def notifier(database: Database) -> NotifierStore:
-    """What a notifier does in Postgres."""
-    return NotifierStore(database, "notifier", patience=40)
+def core(make_core: MakeCore) -> Core:
+    """One replica of presence-core."""
+    return make_core(POLICY)
+
+
+@pytest.fixture
+def make_notifier(database: Database, in_redis: DialogsInRedis | None) -> MakeNotifier:
+    """Makes what a notifier does with dialogs: `make_notifier("name")`."""
+
+    def make(name: str, own: Database | None = None) -> DialogStore:
+        store = NotifierStore(own or database, name, patience=40)
+        if in_redis is None:
+            return store
+        return RedisDialogStore(store, in_redis.tables, name, patience=40, keep_soon=in_redis.keeper.soon)
+
+    return make
+
+
+@pytest.fixture
+def notifier(make_notifier: MakeNotifier) -> DialogStore:
+    """What a notifier does with dialogs."""
+    return make_notifier("notifier")

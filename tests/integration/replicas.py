@@ -2,19 +2,23 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import asyncpg
 
 from notifier.adapters.postgres import NotifierStore
+from notifier.adapters.redis_dialogs import RedisDialogStore
 from notifier.domain.outcome_policy import settle
 from presence_core.adapters.postgres import DecidingStore
+from presence_core.adapters.redis_dialogs import RedisDialogs
 from presence_core.domain.policy import Policy
 from presence_core.domain.publish import PublishVerdict, conclude_publish, plan_publish
 from presence_core.domain.subscribe import SubscribeVerdict, conclude_subscribe, plan_subscribe
+from tests.integration.dialogs_in_redis import DialogsInRedis
 from vedette.records import DialogRecord
 from vedette.rpc.contract import Outcome, PublishCall, Reply, SubscribeCall
 from vedette.store.database import Database
+from vedette.store.dialog_tables.tables import DialogTables
 
 POLICY = Policy(secret=b"the secret of a test cluster....")
 
@@ -58,10 +62,13 @@ class Answer:
 
 
 class Core:
-    """`publish` and `subscribe` send one batch to Postgres each."""
+    """`publish` and `subscribe` send one batch to the stores each."""
 
-    def __init__(self, database: Database, policy: Policy = POLICY) -> None:
-        self.store = DecidingStore(database, policy)
+    def __init__(self, database: Database, policy: Policy = POLICY, in_redis: DialogTables | None = None) -> None:
+        """`in_redis`: where the dialogs are; None: in Postgres."""
+        dialogs = None if in_redis is None else RedisDialogs(in_redis, policy)
+        self.store = DecidingStore(database, policy, dialogs)
+        self.judge = self.store.subscribe if dialogs is None else dialogs.subscribe
         self.policy = policy
 
     async def publish(self, *calls: PublishCall) -> list[Answer]:
@@ -80,7 +87,7 @@ class Core:
         commands = [plan_subscribe(call, self.policy) for call in calls]
         planned = [command for command in commands if not isinstance(command, Reply)]
         assert len(planned) == len(commands), commands
-        verdicts: Sequence[SubscribeVerdict] = await self.store.subscribe(planned)
+        verdicts: Sequence[SubscribeVerdict] = await self.judge(planned)
         return [
             Answer(v.verdict, conclude_subscribe(command, v, self.policy), record=v.record)
             for command, v in zip(planned, verdicts, strict=True)
@@ -97,17 +104,81 @@ class Core:
         return answer
 
 
+DialogStore: TypeAlias = NotifierStore | RedisDialogStore
+"""What a notifier does with dialogs, wherever they are."""
+
+
+class MakeCore(Protocol):
+    """Makes replicas of presence-core."""
+
+    def __call__(self, policy: Policy, own: Database | None = None) -> Core:
+        """One with this policy, on the shared connections or its own."""
+
+
+class MakeNotifier(Protocol):
+    """Makes what a notifier does with dialogs."""
+
+    def __call__(self, name: str, own: Database | None = None) -> DialogStore:
+        """One of this name, on the shared connections or its own."""
+
+
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 
 
-async def let_publications_expire(sql: Connection, uri: str) -> None:
+class Sql(Protocol):
+    """What tests that hold for dialogs in Postgres and in Redis ask a connection to Postgres."""
+
+    async def fetch(self, query: str, *arguments: object) -> list[asyncpg.Record]:
+        """The rows."""
+
+    async def fetchrow(self, query: str, *arguments: object) -> asyncpg.Record | None:
+        """The first row."""
+
+    async def fetchval(self, query: str, *arguments: object) -> Any:
+        """The first value of the first row."""
+
+    async def execute(self, query: str, *arguments: object) -> str:
+        """Change something."""
+
+
+class SqlOfRedis:
+    """Postgres knows the dialogs as Redis has them before it is asked, and Redis what was changed."""
+
+    def __init__(self, plain: Connection, in_redis: DialogsInRedis) -> None:
+        self._plain = plain
+        self._in_redis = in_redis
+
+    async def fetch(self, query: str, *arguments: object) -> list[asyncpg.Record]:
+        """The rows."""
+        await self._in_redis.flush()
+        return await self._plain.fetch(query, *arguments)
+
+    async def fetchrow(self, query: str, *arguments: object) -> asyncpg.Record | None:
+        """The first row."""
+        await self._in_redis.flush()
+        return await self._plain.fetchrow(query, *arguments)
+
+    async def fetchval(self, query: str, *arguments: object) -> Any:
+        """The first value of the first row."""
+        await self._in_redis.flush()
+        return await self._plain.fetchval(query, *arguments)
+
+    async def execute(self, query: str, *arguments: object) -> str:
+        """Change something, in Redis as well."""
+        await self._in_redis.flush()
+        done: str = await self._plain.execute(query, *arguments)
+        await self._in_redis.take_over(self._plain)
+        return done
+
+
+async def let_publications_expire(sql: Sql, uri: str) -> None:
     """As if the lifetime of the presentity's publications had passed a second ago."""
     await sql.execute(
         "UPDATE presentity SET expires = clock_timestamp() - interval '1 s' WHERE presentity_uri = $1", uri
     )
 
 
-async def let_dialogs_expire(sql: Connection, uri: str) -> None:
+async def let_dialogs_expire(sql: Sql, uri: str) -> None:
     """As if the lifetime of the presentity's dialogs had passed a second ago."""
     await sql.execute(
         "UPDATE active_watchers SET expires = clock_timestamp() - interval '1 s' WHERE presentity_uri = $1", uri
@@ -119,17 +190,19 @@ NOTHING: list[list[tuple[object, ...]]] = [[], [], [], [], []]
 """`everything` of an empty database."""
 
 
-async def everything(sql: Connection) -> list[list[tuple[object, ...]]]:
+async def everything(sql: Sql) -> list[list[tuple[object, ...]]]:
     """Every row of what requests change, to see that nothing changed."""
     return [[tuple(row) for row in await sql.fetch(f"SELECT * FROM {table} ORDER BY 1, 2")] for table in STATE]
 
 
-async def answer_notifies(store: NotifierStore, status: int, only: bytes | None = None) -> set[bytes]:
+async def answer_notifies(
+    store: DialogStore, status: int, only: bytes | None = None, retry_after: int | None = None
+) -> set[bytes]:
     """The dialogs that are owed a NOTIFY, whose watchers answer so; with `only`, those of all others never answer."""
     claims = await store.claim(100, 100)
     await store.apply(
         [
-            (Outcome(claim.presentity_hash, claim.dialog_id, claim.cseq, status), settle(status, None))
+            (Outcome(claim.presentity_hash, claim.dialog_id, claim.cseq, status), settle(status, retry_after))
             for claim in claims
             if only in {None, claim.dialog_id}
         ]

@@ -8,10 +8,9 @@ from contextlib import AsyncExitStack
 
 import pytest
 
-from notifier.adapters.postgres import NotifierStore
 from notifier.domain.outcome_policy import settle
 from tests.integration.calls import ALICE, in_dialog, publish, subscribe
-from tests.integration.replicas import Answer, Connection, Core
+from tests.integration.replicas import POLICY, Answer, Core, DialogStore, MakeCore, MakeNotifier, Sql
 from tests.phone import pidf
 from vedette.rpc.contract import Outcome, SubscribeCall
 from vedette.store.database import Database
@@ -21,16 +20,22 @@ REPLICAS = 6
 PRESENTITIES = [f"sip:user{number}@example.com" for number in range(24)]
 
 
+@pytest.fixture(params=["postgres", "redis"])
+def dialogs_in(request: pytest.FixtureRequest) -> str:
+    """Every test of this module holds for both (`fallback2db`)."""
+    return str(request.param)
+
+
 @pytest.fixture
-async def other(database_url: str) -> AsyncIterator[Core]:
+async def other(database_url: str, make_core: MakeCore) -> AsyncIterator[Core]:
     """Another replica of presence-core, with connections of its own."""
     database = Database(database_url, size=4, name="other")
-    yield Core(database)
+    yield make_core(POLICY, database)
     await database.close()
 
 
 @pytest.mark.parametrize("kind", ["refresh", "modify", "remove", "refresh against remove"])
-async def test_pub_06_two_replicas_race_on_one_tag(core: Core, other: Core, sql: Connection, kind: str) -> None:
+async def test_pub_06_two_replicas_race_on_one_tag(core: Core, other: Core, sql: Sql, kind: str) -> None:
     """One wins, the other one gets 412; the winner's copy gets the winner's answer from either replica."""
     for race in range(10):
         uri = f"sip:race{race}@example.com"
@@ -53,7 +58,7 @@ async def test_pub_06_two_replicas_race_on_one_tag(core: Core, other: Core, sql:
         assert [tuple(row) for row in rows] == [(winner.etag, winner.expires)]
 
 
-async def test_two_replicas_race_on_one_dialog(core: Core, other: Core, sql: Connection) -> None:
+async def test_two_replicas_race_on_one_dialog(core: Core, other: Core, sql: Sql) -> None:
     for _ in range(10):
         call = subscribe()
         created = await core.subscribe_one(call)
@@ -65,9 +70,7 @@ async def test_two_replicas_race_on_one_dialog(core: Core, other: Core, sql: Con
         assert tuple(row or ()) == (winner.expires, 2)
 
 
-async def test_pub_19_a_hundred_at_once_are_taken_one_after_the_other(
-    core: Core, other: Core, sql: Connection
-) -> None:
+async def test_pub_19_a_hundred_at_once_are_taken_one_after_the_other(core: Core, other: Core, sql: Sql) -> None:
     created = await core.publish_one(publish())
     calls = [publish(etag=created.etag, body=pidf(ALICE, note=str(number))) for number in range(50)]
     fresh = [publish(body=pidf(ALICE, note=f"fresh {number}")) for number in range(50)]
@@ -89,7 +92,7 @@ async def test_pub_19_a_hundred_at_once_are_taken_one_after_the_other(
 class Load:
     """What the replicas do to the same few presentities, each batch in an order of its own."""
 
-    def __init__(self, core: Core, notifier: NotifierStore, dice: random.Random) -> None:
+    def __init__(self, core: Core, notifier: DialogStore, dice: random.Random) -> None:
         self.core = core
         self.notifier = notifier
         self.dice = dice
@@ -163,7 +166,9 @@ class Load:
         await self.notifier.rehome("edge-1", "edge-1", "127.0.0.1:1", 20)
 
 
-async def test_3000_contended_batches_make_no_deadlock(database_url: str, sql: Connection) -> None:
+async def test_3000_contended_batches_make_no_deadlock(
+    database_url: str, sql: Sql, make_core: MakeCore, make_notifier: MakeNotifier
+) -> None:
     done: Counter[str] = Counter()
     verdicts: Counter[str] = Counter()
     kinds = {"publish": 8, "subscribe": 6, "notify": 6, "expire": 2, "sweep": 2, "clear": 1, "rehome": 1}
@@ -172,7 +177,7 @@ async def test_3000_contended_batches_make_no_deadlock(database_url: str, sql: C
         dice = random.Random(number)
         database = Database(database_url, size=1, name=f"load {number}")
         stack.push_async_callback(database.close)
-        load = Load(Core(database), NotifierStore(database, f"notifier-{number}", patience=40), dice)
+        load = Load(make_core(POLICY, database), make_notifier(f"notifier-{number}", database), dice)
         while done.total() < BATCHES:
             kind = dice.choices(list(kinds), list(kinds.values()))[0]
             done[kind] += 1

@@ -10,20 +10,24 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from notifier.adapters.postgres import NotifierStore
 from notifier.domain.claims import Claim
 from notifier.domain.outcome_policy import Settlement, Verdict, settle
 from tests.integration.calls import EDGE, in_dialog, publish, subscribe
-from tests.integration.replicas import Connection, Core
+from tests.integration.replicas import Core, DialogStore, MakeNotifier, Sql
 from tests.phone import pidf, token
 from vedette.rpc.contract import TIMEOUT, Outcome, SubscribeCall
 from vedette.sip.flow import Flow
-from vedette.store.database import Database
 
 LOOKS = 3
 """How many documents watchers can tell apart; few, so that states come back to what they were."""
 SENDER = "sip:alice@192.0.2.9:5060"
 STEPS = 60
+
+
+@pytest.fixture(params=["postgres", "redis"])
+def dialogs_in(request: pytest.FixtureRequest) -> str:
+    """Every test of this module holds for both (`fallback2db`)."""
+    return str(request.param)
 
 
 @dataclass
@@ -52,7 +56,7 @@ class Watcher:
 class World:
     """One presentity, three watchers, of whom the last one publishes, too."""
 
-    def __init__(self, core: Core, notifiers: list[NotifierStore], sql: Connection, seed: int) -> None:
+    def __init__(self, core: Core, notifiers: list[DialogStore], sql: Sql, seed: int) -> None:
         self.core = core
         self.notifiers = notifiers
         self.sql = sql
@@ -197,9 +201,9 @@ def digest_of(look: int) -> bytes:
 
 @pytest.mark.parametrize("seed", range(10))
 async def test_not_11_not_13_parameter_suppress_unchanged_every_watcher_ends_with_the_current_state(
-    seed: int, core: Core, database: Database, sql: Connection
+    seed: int, core: Core, make_notifier: MakeNotifier, sql: Sql
 ) -> None:
-    notifiers = [NotifierStore(database, f"notifier {number}", patience=40) for number in range(2)]
+    notifiers = [make_notifier(f"notifier {number}") for number in range(2)]
     world = World(core, notifiers, sql, seed)
     await world.open()
     for _ in range(6):

@@ -2,19 +2,24 @@
 
 import pytest
 
-from notifier.adapters.postgres import NotifierStore
 from notifier.domain.claims import TERMINATED, Claim
 from notifier.domain.outcome_policy import SILENCES, Settlement, Verdict, settle
 from notifier.flows.handover import EDGE_GONE_PAUSE, FAULT_PAUSE
 from tests.integration.calls import in_dialog, subscribe
-from tests.integration.replicas import Connection, Core
+from tests.integration.replicas import Core, DialogStore, Sql
 from vedette.rpc.contract import TIMEOUT, UNREACHABLE, Outcome
+
+
+@pytest.fixture(params=["postgres", "redis"])
+def dialogs_in(request: pytest.FixtureRequest) -> str:
+    """Every test of this module holds for both (`fallback2db`)."""
+    return str(request.param)
 
 
 class LastNotify:
     """A dialog that has ended and whose last NOTIFY is owed."""
 
-    def __init__(self, notifier: NotifierStore, sql: Connection) -> None:
+    def __init__(self, notifier: DialogStore, sql: Sql) -> None:
         self.notifier = notifier
         self.sql = sql
 
@@ -36,7 +41,7 @@ class LastNotify:
 
 
 @pytest.fixture
-async def last(core: Core, notifier: NotifierStore, sql: Connection) -> LastNotify:
+async def last(core: Core, notifier: DialogStore, sql: Sql) -> LastNotify:
     call = subscribe()
     to_tag = (await core.subscribe_one(call)).to_tag
     (first,) = await notifier.claim(10, 10)

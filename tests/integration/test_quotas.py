@@ -4,27 +4,33 @@ from dataclasses import replace
 
 import pytest
 
-from notifier.adapters.postgres import NotifierStore
 from tests.integration.calls import ALICE, in_dialog, publish, subscribe
 from tests.integration.replicas import (
     POLICY,
-    Connection,
     Core,
+    DialogStore,
+    MakeCore,
+    Sql,
     answer_notifies,
     everything,
     let_dialogs_expire,
     let_publications_expire,
 )
-from vedette.store.database import Database
+
+
+@pytest.fixture(params=["postgres", "redis"])
+def dialogs_in(request: pytest.FixtureRequest) -> str:
+    """Every test of this module holds for both (`fallback2db`)."""
+    return str(request.param)
 
 
 @pytest.fixture
-def strict(database: Database) -> Core:
+def strict(make_core: MakeCore) -> Core:
     """A replica with small limits."""
-    return Core(database, replace(POLICY, max_publications=2, max_watchers=3, max_subscriptions=4))
+    return make_core(replace(POLICY, max_publications=2, max_watchers=3, max_subscriptions=4))
 
 
-async def test_max_publications_of_a_presentity(strict: Core, sql: Connection) -> None:
+async def test_max_publications_of_a_presentity(strict: Core, sql: Sql) -> None:
     tags = [(await strict.publish_one(publish())).etag for _ in range(2)]
     before = await everything(sql)
     refused = await strict.publish_one(publish())
@@ -37,14 +43,14 @@ async def test_max_publications_of_a_presentity(strict: Core, sql: Connection) -
     assert (await strict.publish_one(publish())).status == 200
 
 
-async def test_publications_that_are_over_do_not_count(strict: Core, sql: Connection) -> None:
+async def test_publications_that_are_over_do_not_count(strict: Core, sql: Sql) -> None:
     for _ in range(2):
         await strict.publish_one(publish())
     await let_publications_expire(sql, ALICE)
     assert (await strict.publish_one(publish())).status == 200
 
 
-async def test_max_watchers_of_a_presentity(strict: Core, sql: Connection) -> None:
+async def test_max_watchers_of_a_presentity(strict: Core, sql: Sql) -> None:
     calls = [subscribe(from_uri=f"sip:w{n}@example.net") for n in range(3)]
     answers = [await strict.subscribe_one(call) for call in calls]
     before = await everything(sql)
@@ -57,7 +63,7 @@ async def test_max_watchers_of_a_presentity(strict: Core, sql: Connection) -> No
     assert (await strict.subscribe_one(subscribe(from_uri="sip:w3@example.net"))).status == 200
 
 
-async def test_max_subscriptions_of_a_watcher(strict: Core, sql: Connection) -> None:
+async def test_max_subscriptions_of_a_watcher(strict: Core, sql: Sql) -> None:
     calls = [subscribe(f"sip:lamp{n}@example.com") for n in range(4)]
     answers = [await strict.subscribe_one(call) for call in calls]
     before = await everything(sql)
@@ -79,7 +85,7 @@ async def test_copies_of_what_was_taken_get_their_answer_at_the_limit(strict: Co
 
 
 async def test_the_count_of_watchers_is_that_of_the_dialogs_that_live(
-    core: Core, notifier: NotifierStore, sql: Connection
+    core: Core, notifier: DialogStore, sql: Sql
 ) -> None:
     calls = [subscribe(from_uri=f"sip:w{n}@example.net") for n in range(5)]
     answers = await core.subscribe(*calls)

@@ -1,4 +1,4 @@
-"""`subscribe_batch_v1` through its adapter: the verdict of each kind of SUBSCRIBE, and of its copies (RFC 6665)."""
+"""The verdict of each kind of SUBSCRIBE, and of its copies (RFC 6665), by `subscribe_batch_v1` and by its script."""
 
 import asyncio
 import dataclasses
@@ -16,12 +16,28 @@ from presence_core.flows.handle_publish import PublishFlow
 from presence_core.flows.handle_subscribe import SubscribeFlow
 from presence_core.flows.request_flow import FlowLimits
 from tests.integration.calls import ALICE, BOB, EDGE, FLOW, in_dialog, publish, subscribe
-from tests.integration.replicas import NOTHING, POLICY, Connection, Core, everything, let_dialogs_expire
+from tests.integration.replicas import (
+    NOTHING,
+    POLICY,
+    Core,
+    DialogStore,
+    MakeCore,
+    Sql,
+    answer_notifies,
+    everything,
+    let_dialogs_expire,
+)
 from vedette.identity import presentity_hash, to_tag
 from vedette.records import DialogRecord
 from vedette.rpc.contract import PublishCall, Reply, ReplyBatch, RequestBatch, SubscribeCall
 from vedette.sip.flow import Flow
 from vedette.store.database import Database, PoisonedError
+
+
+@pytest.fixture(params=["postgres", "redis"])
+def dialogs_in(request: pytest.FixtureRequest) -> str:
+    """Every test of this module holds for both (`fallback2db`)."""
+    return str(request.param)
 
 
 def written(record: DialogRecord | None) -> DialogRecord:
@@ -32,7 +48,9 @@ def written(record: DialogRecord | None) -> DialogRecord:
 # each verdict
 
 
-async def test_sub_01_a_new_dialog_is_stored_with_all_a_notify_needs(core: Core, sql: Connection) -> None:
+async def test_sub_01_a_new_dialog_is_stored_with_all_a_notify_needs(
+    core: Core, sql: Sql, notifier: DialogStore
+) -> None:
     call = subscribe(expires=600, record_route=["<sip:p1.example.org;lr>", "<sip:p2.example.org;lr>;x=1"])
     answer = await core.subscribe_one(call)
     assert (answer.verdict, answer.status, answer.expires) == ("created", 200, 600)
@@ -46,19 +64,19 @@ async def test_sub_01_a_new_dialog_is_stored_with_all_a_notify_needs(core: Core,
     assert (record.revision, record.record_route) == (1, call.record_route)
     assert (record.contact, record.flow, record.edge_instance) == ("sip:bob@192.0.2.7:5060", FLOW, EDGE)
     assert record.local_contact == answer.header("Contact").strip("<>")
-    assert record.expires == row["expires"].timestamp()
+    assert record.expires == pytest.approx(row["expires"].timestamp(), abs=1)
     assert answer.to_tag == to_tag("10", presentity_hash(ALICE), record.dialog_id)
     (owed,) = await sql.fetch("SELECT * FROM delivery")
     assert (owed["sent_version"], owed["local_cseq"], owed["outstanding_cseq"]) == (0, 0, None)
-    (told,) = await sql.fetch("SELECT * FROM change_event")
-    assert told["dialog_id"] == record.dialog_id
+    assert await answer_notifies(notifier, 200) == {record.dialog_id}
     assert await sql.fetchval("SELECT version FROM presentity_state") > 0
 
 
-async def test_sub_11_a_refresh_moves_the_end_and_owes_a_notify(core: Core, sql: Connection) -> None:
+async def test_sub_11_a_refresh_moves_the_end_and_owes_a_notify(core: Core, sql: Sql, notifier: DialogStore) -> None:
     call = subscribe(expires=3600)
     created = await core.subscribe_one(call)
-    await sql.execute("DELETE FROM change_event; UPDATE delivery SET sent_version = 9, local_cseq = 4")
+    await answer_notifies(notifier, 200)
+    assert await sql.fetchval("SELECT sent_version FROM delivery") > 0
     answer = await core.subscribe_one(in_dialog(call, created.to_tag, cseq=2, expires=60))
     assert (answer.verdict, answer.status, answer.expires) == ("refreshed", 200, 60)
     assert answer.to_tag == created.to_tag
@@ -68,11 +86,11 @@ async def test_sub_11_a_refresh_moves_the_end_and_owes_a_notify(core: Core, sql:
     assert (row["remote_cseq"], row["revision"], row["granted"]) == (2, 2, 60)
     assert row["expires"].timestamp() < written(created.record).expires
     (owed,) = await sql.fetch("SELECT * FROM delivery")
-    assert (owed["sent_version"], owed["local_cseq"], owed["revision"]) == (0, 4, 2)
-    assert await sql.fetchval("SELECT count(*) FROM change_event WHERE dialog_id IS NOT NULL") == 1
+    assert (owed["sent_version"], owed["local_cseq"], owed["revision"]) == (0, 1, 2)
+    assert await answer_notifies(notifier, 200) == {record.dialog_id}
 
 
-async def test_sub_12_expires_0_in_a_dialog_ends_it(core: Core, sql: Connection) -> None:
+async def test_sub_12_expires_0_in_a_dialog_ends_it(core: Core, sql: Sql) -> None:
     call = subscribe()
     created = await core.subscribe_one(call)
     answer = await core.subscribe_one(in_dialog(call, created.to_tag, cseq=2, expires=0))
@@ -89,7 +107,7 @@ async def test_sub_12_expires_0_in_a_dialog_ends_it(core: Core, sql: Connection)
     assert await everything(sql) == before
 
 
-async def test_sub_13_a_fetch_owes_one_notify_and_has_no_lifetime(core: Core, sql: Connection) -> None:
+async def test_sub_13_a_fetch_owes_one_notify_and_has_no_lifetime(core: Core, sql: Sql) -> None:
     answer = await core.subscribe_one(subscribe(expires=0))
     assert (answer.verdict, answer.status, answer.expires) == ("fetched", 200, 0)
     assert written(answer.record).reason == "timeout"
@@ -99,7 +117,7 @@ async def test_sub_13_a_fetch_owes_one_notify_and_has_no_lifetime(core: Core, sq
     assert tuple(await sql.fetchrow("SELECT status, sent_version FROM delivery") or ()) == (3, 0)
 
 
-async def test_sub_15_an_expired_dialog_gets_481_before_anybody_has_swept_it(core: Core, sql: Connection) -> None:
+async def test_sub_15_an_expired_dialog_gets_481_before_anybody_has_swept_it(core: Core, sql: Sql) -> None:
     call = subscribe()
     created = await core.subscribe_one(call)
     await let_dialogs_expire(sql, ALICE)
@@ -109,7 +127,7 @@ async def test_sub_15_an_expired_dialog_gets_481_before_anybody_has_swept_it(cor
     assert await everything(sql) == before
 
 
-async def test_dlg_10_dlg_11_a_cseq_that_does_not_rise_gets_500(core: Core, sql: Connection) -> None:
+async def test_dlg_10_dlg_11_a_cseq_that_does_not_rise_gets_500(core: Core, sql: Sql) -> None:
     call = subscribe(cseq=7)
     created = await core.subscribe_one(call)
     before = await everything(sql)
@@ -130,9 +148,7 @@ async def test_dlg_12_a_jump_of_cseq_is_taken(core: Core) -> None:
     [{"to_tag": to_tag("10", presentity_hash(ALICE), b"\1" * 16)}, {"call_id": "other"}, {"from_tag": "other"}],
     ids=["to_tag", "call_id", "from_tag"],
 )
-async def test_dlg_15_a_dialog_that_is_not_there_gets_481(
-    core: Core, sql: Connection, change: dict[str, Any]
-) -> None:
+async def test_dlg_15_a_dialog_that_is_not_there_gets_481(core: Core, sql: Sql, change: dict[str, Any]) -> None:
     call = subscribe()
     created = await core.subscribe_one(call)
     before = await everything(sql)
@@ -141,13 +157,13 @@ async def test_dlg_15_a_dialog_that_is_not_there_gets_481(
     assert await everything(sql) == before
 
 
-async def test_dlg_15_where_nothing_is_known_nothing_is_left(core: Core, sql: Connection) -> None:
+async def test_dlg_15_where_nothing_is_known_nothing_is_left(core: Core, sql: Sql) -> None:
     answer = await core.subscribe_one(in_dialog(subscribe(), to_tag("10", 5, b"\2" * 16), cseq=2))
     assert answer.status == 481
     assert await everything(sql) == NOTHING
 
 
-async def test_dlg_16_changed_uris_do_not_matter_in_a_dialog(core: Core, sql: Connection) -> None:
+async def test_dlg_16_changed_uris_do_not_matter_in_a_dialog(core: Core, sql: Sql) -> None:
     call = subscribe()
     created = await core.subscribe_one(call)
     answer = await core.subscribe_one(
@@ -167,7 +183,7 @@ async def test_dlg_16_changed_uris_do_not_matter_in_a_dialog(core: Core, sql: Co
     assert await sql.fetchval("SELECT count(*) FROM presentity_state") == 1
 
 
-async def test_dlg_13_dlg_14_a_refresh_moves_the_target_and_keeps_the_routes(core: Core, sql: Connection) -> None:
+async def test_dlg_13_dlg_14_a_refresh_moves_the_target_and_keeps_the_routes(core: Core, sql: Sql) -> None:
     call = subscribe(record_route=["<sip:p1.example.org;lr>"])
     created = await core.subscribe_one(call)
     answer = await core.subscribe_one(
@@ -187,7 +203,7 @@ async def test_dlg_13_dlg_14_a_refresh_moves_the_target_and_keeps_the_routes(cor
 
 
 @pytest.mark.parametrize("event", ["presence;id=8", "presence"])
-async def test_sub_17_dlg_20_another_event_id_in_the_dialog_gets_403(core: Core, sql: Connection, event: str) -> None:
+async def test_sub_17_dlg_20_another_event_id_in_the_dialog_gets_403(core: Core, sql: Sql, event: str) -> None:
     call = subscribe(event="presence;id=7")
     created = await core.subscribe_one(call)
     before = await everything(sql)
@@ -197,8 +213,8 @@ async def test_sub_17_dlg_20_another_event_id_in_the_dialog_gets_403(core: Core,
     assert (await core.subscribe_one(in_dialog(call, created.to_tag, cseq=2))).verdict == "refreshed"
 
 
-async def test_sub_08_a_refresh_that_is_too_brief_keeps_the_old_end(database: Database, sql: Connection) -> None:
-    core = Core(database, Policy(secret=POLICY.secret, min_expires=60))
+async def test_sub_08_a_refresh_that_is_too_brief_keeps_the_old_end(make_core: MakeCore, sql: Sql) -> None:
+    core = make_core(Policy(secret=POLICY.secret, min_expires=60))
     call = subscribe()
     created = await core.subscribe_one(call)
     before = await everything(sql)
@@ -215,15 +231,13 @@ async def test_sub_08_a_refresh_that_is_too_brief_keeps_the_old_end(database: Da
     [(10, 10), (3600, 3600), (423197357, 3600), (2**32 - 1, 3600), (None, 3600)],
     ids=["sub_06-10", "sub_06-3600", "sub_31-linphone", "sub_31-2e32", "sub_06-absent"],
 )
-async def test_what_is_granted_is_what_is_stored(
-    core: Core, sql: Connection, asked: int | None, granted: int
-) -> None:
+async def test_what_is_granted_is_what_is_stored(core: Core, sql: Sql, asked: int | None, granted: int) -> None:
     assert (await core.subscribe_one(subscribe(expires=asked))).expires == granted
     row = await sql.fetchrow("SELECT granted, extract(epoch FROM expires - created)::int FROM active_watchers")
     assert tuple(row or ()) == (granted, granted)
 
 
-async def test_sub_22_sub_23_each_dialog_of_one_watcher_is_separate(core: Core, sql: Connection) -> None:
+async def test_sub_22_sub_23_each_dialog_of_one_watcher_is_separate(core: Core, sql: Sql) -> None:
     calls = [subscribe() for _ in range(5)]
     answers = await core.subscribe(*calls)
     assert len({answer.to_tag for answer in answers}) == 5
@@ -232,34 +246,46 @@ async def test_sub_22_sub_23_each_dialog_of_one_watcher_is_separate(core: Core, 
     assert alive == {call.call_id for index, call in enumerate(calls) if index != 2}
 
 
-async def test_uas_17_a_to_tag_depends_on_the_secret(core: Core, database: Database) -> None:
+async def test_uas_17_a_to_tag_depends_on_the_secret(core: Core, make_core: MakeCore) -> None:
     call = subscribe()
     here = await core.subscribe_one(call)
-    elsewhere = await Core(database, Policy(secret=b"another secret")).subscribe_one(call)
+    elsewhere = await make_core(Policy(secret=b"another secret")).subscribe_one(call)
     assert here.to_tag != elsewhere.to_tag
 
 
-async def test_what_is_outstanding_on_another_flow_is_given_up(core: Core, sql: Connection) -> None:
+async def test_what_is_outstanding_on_another_flow_is_given_up(core: Core, sql: Sql, notifier: DialogStore) -> None:
     call = subscribe()
     created = await core.subscribe_one(call)
-    mark = "UPDATE delivery SET outstanding_cseq = 3, local_cseq = 3, not_before = clock_timestamp() + interval '1 h'"
-    await sql.execute(mark)
+    assert [claim.cseq for claim in await notifier.claim(10, 10)] == [1]
     await core.subscribe_one(in_dialog(call, created.to_tag, cseq=2))
+    assert await notifier.claim(10, 10) == [], "one is outstanding"
     row = await sql.fetchrow("SELECT outstanding_cseq, local_cseq, not_before FROM delivery")
-    assert tuple(row or ()) == (3, 3, None)
+    assert tuple(row or ()) == (1, 1, None)
     moved = in_dialog(call, created.to_tag, cseq=3, flow=Flow("tcp", "192.0.2.7", 40000, 12), edge_instance="edge-2")
     assert (await core.subscribe_one(moved)).verdict == "refreshed"
     row = await sql.fetchrow("SELECT outstanding_cseq, local_cseq, edge_instance, transport FROM delivery")
-    assert tuple(row or ()) == (None, 3, "edge-2", "tcp")
+    assert tuple(row or ()) == (None, 1, "edge-2", "tcp")
+    assert [claim.cseq for claim in await notifier.claim(10, 10)] == [2]
+
+
+async def test_a_refresh_takes_back_the_pause_that_the_watcher_asked_for(
+    core: Core, sql: Sql, notifier: DialogStore
+) -> None:
+    call = subscribe()
+    created = await core.subscribe_one(call)
+    await answer_notifies(notifier, 503, retry_after=3000)
+    assert await sql.fetchval("SELECT not_before FROM delivery") is not None
+    assert await notifier.claim(10, 10) == []
+    await core.subscribe_one(in_dialog(call, created.to_tag, cseq=2))
+    assert await sql.fetchval("SELECT not_before FROM delivery") is None
+    assert [claim.cseq for claim in await notifier.claim(10, 10)] == [2]
 
 
 # copies
 
 
 @pytest.mark.parametrize("kind", ["initial", "fetch", "refresh", "unsubscribe"])
-async def test_a_copy_of_each_kind_gets_the_same_answer_and_changes_nothing(
-    core: Core, sql: Connection, kind: str
-) -> None:
+async def test_a_copy_of_each_kind_gets_the_same_answer_and_changes_nothing(core: Core, sql: Sql, kind: str) -> None:
     first = subscribe()
     created = await core.subscribe_one(first)
     call = {
@@ -277,10 +303,12 @@ async def test_a_copy_of_each_kind_gets_the_same_answer_and_changes_nothing(
     assert await everything(sql) == before
 
 
-async def test_a_copy_that_reaches_another_replica_makes_no_second_dialog(core: Core, database_url: str) -> None:
+async def test_a_copy_that_reaches_another_replica_makes_no_second_dialog(
+    core: Core, make_core: MakeCore, database_url: str
+) -> None:
     other_database = Database(database_url, size=1, name="other")
     try:
-        other = Core(other_database)
+        other = make_core(POLICY, other_database)
         call = subscribe()
         answers = await asyncio.gather(*((core, other)[i % 2].subscribe_one(call) for i in range(8)))
         assert sorted(answer.verdict for answer in answers) == ["created", *["replayed"] * 7]
@@ -289,7 +317,7 @@ async def test_a_copy_that_reaches_another_replica_makes_no_second_dialog(core: 
         await other_database.close()
 
 
-async def test_a_late_copy_of_an_initial_subscribe_revives_nothing(core: Core, sql: Connection) -> None:
+async def test_a_late_copy_of_an_initial_subscribe_revives_nothing(core: Core, sql: Sql) -> None:
     call = subscribe()
     created = await core.subscribe_one(call)
     await core.subscribe_one(in_dialog(call, created.to_tag, cseq=2, expires=60))
@@ -303,9 +331,7 @@ async def test_a_late_copy_of_an_initial_subscribe_revives_nothing(core: Core, s
     assert await everything(sql) == before
 
 
-async def test_a_copy_of_a_refresh_whose_dialog_was_ended_by_an_outcome_gets_its_answer(
-    core: Core, sql: Connection
-) -> None:
+async def test_a_copy_of_a_refresh_whose_dialog_was_ended_by_an_outcome_gets_its_answer(core: Core, sql: Sql) -> None:
     first = subscribe()
     created = await core.subscribe_one(first)
     call = in_dialog(first, created.to_tag, cseq=2)
@@ -333,7 +359,7 @@ def requests_handler(core: Core, announcer: Collecting | None = None) -> Request
     announcer = announcer or Collecting()
     return RequestsHandler(
         PublishFlow(core.store.publish, announcer, core.policy, FlowLimits()),
-        SubscribeFlow(core.store.subscribe, announcer, core.policy, FlowLimits()),
+        SubscribeFlow(core.judge, announcer, core.policy, FlowLimits()),
     )
 
 
@@ -362,7 +388,7 @@ async def test_a_batch_answers_in_the_order_it_was_given(core: Core) -> None:
     assert [answer.verdict for answer in answers] == kinds * 10
 
 
-async def test_sub_24_a_dialog_many_times_in_a_batch_is_taken_in_order(core: Core, sql: Connection) -> None:
+async def test_sub_24_a_dialog_many_times_in_a_batch_is_taken_in_order(core: Core, sql: Sql) -> None:
     announcer = Collecting()
     handler = requests_handler(core, announcer)
     call = subscribe()
@@ -375,10 +401,10 @@ async def test_sub_24_a_dialog_many_times_in_a_batch_is_taken_in_order(core: Cor
     row = await sql.fetchrow("SELECT remote_cseq, revision, granted FROM active_watchers")
     assert tuple(row or ()) == (21, 21, 119)
     assert len(announcer.dialogs) == 21
-    assert announcer.wakes == 21
+    assert announcer.wakes >= 21
 
 
-async def test_of_a_batch_only_what_postgres_cannot_take_is_refused(core: Core, sql: Connection) -> None:
+async def test_of_a_batch_only_what_postgres_cannot_take_is_refused(core: Core, sql: Sql) -> None:
     """A NUL is no text to Postgres. The flow halves the batch down to the culprits (invariant 5)."""
     calls = [subscribe() for _ in range(100)]
     culprits = {13, 14, 77}
@@ -387,7 +413,7 @@ async def test_of_a_batch_only_what_postgres_cannot_take_is_refused(core: Core, 
     planned = [plan_subscribe(call, POLICY) for call in calls]
     commands = [command for command in planned if isinstance(command, SubscribeCommand)]
     with pytest.raises(PoisonedError):
-        await core.store.subscribe(commands)
+        await core.judge(commands)
     assert await everything(sql) == NOTHING
     replies = await handle(requests_handler(core), *calls)
     assert [index for index, reply in enumerate(replies) if reply.status != 200] == sorted(culprits)
@@ -398,15 +424,13 @@ async def test_of_a_batch_only_what_postgres_cannot_take_is_refused(core: Core, 
     assert await sql.fetchval("SELECT count(*) FROM active_watchers") == 97
 
 
-async def test_a_watcher_with_a_foreign_scheme_is_kept_as_it_is(core: Core, sql: Connection) -> None:
+async def test_a_watcher_with_a_foreign_scheme_is_kept_as_it_is(core: Core, sql: Sql) -> None:
     await core.subscribe_one(subscribe(from_uri="tel:+1-201-555-0123", from_value="<tel:+1-201-555-0123>"))
     row = await sql.fetchrow("SELECT watcher_username, watcher_domain FROM active_watchers")
     assert tuple(row or ()) == ("", "tel:+1-201-555-0123")
 
 
-async def test_a_presentity_that_nobody_publishes_has_a_version_once_it_is_watched(
-    core: Core, sql: Connection
-) -> None:
+async def test_a_presentity_that_nobody_publishes_has_a_version_once_it_is_watched(core: Core, sql: Sql) -> None:
     await core.subscribe(subscribe(), subscribe(), subscribe(expires=0), subscribe(from_uri=BOB))
     versions = await sql.fetch("SELECT version FROM presentity_state")
     assert len(versions) == 1

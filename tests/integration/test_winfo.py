@@ -18,6 +18,8 @@ from tests.integration.replicas import (
     POLICY,
     Connection,
     Core,
+    DialogStore,
+    Sql,
     answer_notifies,
     everything,
     let_dialogs_expire,
@@ -31,8 +33,12 @@ CAROL = "sip:carol@example.com"
 WINFO = "presence.winfo"
 
 
+BOTH = pytest.mark.parametrize("dialogs_in", ["postgres", "redis"], indirect=True)
+"""Holds wherever the dialogs are (`fallback2db`)."""
+
+
 @pytest.fixture
-def readers(notifier: NotifierStore) -> Readers:
+def readers(notifier: DialogStore) -> Readers:
     """Nobody yet."""
     return Readers(notifier)
 
@@ -51,7 +57,7 @@ def who(name: str, status: str = "active", event: str = "subscribe") -> tuple[st
     return (f"sip:{name}@example.net", status, event)
 
 
-async def states(sql: Connection) -> dict[str, tuple[int, int]]:
+async def states(sql: Sql) -> dict[str, tuple[int, int]]:
     """Version and watchers of Alice's rows, by event."""
     rows = await sql.fetch("SELECT * FROM presentity_state WHERE presentity_uri = $1", ALICE)
     return {row["event"]: (row["version"], row["watchers"]) for row in rows}
@@ -81,6 +87,7 @@ async def reading(core: Core, readers: Readers) -> SubscribeCall:
 # what is told
 
 
+@BOTH
 async def test_win_06_and_win_17_the_first_document_is_full_and_has_number_0(core: Core, readers: Readers) -> None:
     await core.subscribe(watch("bob"), watch("carol"))
     await answer_notifies(readers.store, 200)
@@ -90,6 +97,7 @@ async def test_win_06_and_win_17_the_first_document_is_full_and_has_number_0(cor
     assert sorted(document.what) == [who("bob"), who("carol")]
 
 
+@BOTH
 async def test_win_07_a_new_watcher_is_told_of_in_a_partial_document(core: Core, readers: Readers) -> None:
     await core.subscribe_one(watch("bob"))
     await reading(core, readers)
@@ -100,6 +108,7 @@ async def test_win_07_a_new_watcher_is_told_of_in_a_partial_document(core: Core,
     assert table.what == [who("bob"), who("carol")]
 
 
+@BOTH
 async def test_win_07_a_refresh_of_the_reader_gets_a_full_document(core: Core, readers: Readers) -> None:
     await core.subscribe_one(watch("bob"))
     call = watch_watchers()
@@ -110,7 +119,8 @@ async def test_win_07_a_refresh_of_the_reader_gets_a_full_document(core: Core, r
     assert (document.version, document.state, document.what) == (1, "full", [who("bob")])
 
 
-async def test_win_07_a_refresh_of_a_watcher_tells_nobody(core: Core, sql: Connection, readers: Readers) -> None:
+@BOTH
+async def test_win_07_a_refresh_of_a_watcher_tells_nobody(core: Core, sql: Sql, readers: Readers) -> None:
     call = watch("bob")
     first = await core.subscribe_one(call)
     await reading(core, readers)
@@ -119,7 +129,8 @@ async def test_win_07_a_refresh_of_a_watcher_tells_nobody(core: Core, sql: Conne
     assert await readers.deliver() == {}
 
 
-async def test_win_09_a_fetch_is_never_shown(core: Core, sql: Connection, readers: Readers) -> None:
+@BOTH
+async def test_win_09_a_fetch_is_never_shown(core: Core, sql: Sql, readers: Readers) -> None:
     await reading(core, readers)
     await core.subscribe_one(watch("bob", expires=0))
     assert await sql.fetchval("SELECT count(*) FROM change_event WHERE event = $1", WINFO) == 0
@@ -127,6 +138,7 @@ async def test_win_09_a_fetch_is_never_shown(core: Core, sql: Connection, reader
     assert (await one_document(readers)).what == [who("carol")]
 
 
+@BOTH
 async def test_a_change_of_state_tells_nobody_who_watches_the_watchers(core: Core, readers: Readers) -> None:
     await core.subscribe_one(watch("bob"))
     await reading(core, readers)
@@ -134,6 +146,7 @@ async def test_a_change_of_state_tells_nobody_who_watches_the_watchers(core: Cor
     assert await readers.deliver() == {}
 
 
+@BOTH
 async def test_win_17_a_watcher_that_leaves_is_shown_once_as_terminated_in_a_full_document(
     core: Core, readers: Readers
 ) -> None:
@@ -150,7 +163,8 @@ async def test_win_17_a_watcher_that_leaves_is_shown_once_as_terminated_in_a_ful
     assert (document.state, document.what) == ("partial", [who("dave")])
 
 
-async def test_win_08_a_watcher_whose_time_is_over_is_told_of(core: Core, sql: Connection, readers: Readers) -> None:
+@BOTH
+async def test_win_08_a_watcher_whose_time_is_over_is_told_of(core: Core, sql: Sql, readers: Readers) -> None:
     await core.subscribe_one(watch("bob"))
     await reading(core, readers)
     await sql.execute("UPDATE active_watchers SET expires = now() WHERE event = 'presence'")
@@ -160,6 +174,7 @@ async def test_win_08_a_watcher_whose_time_is_over_is_told_of(core: Core, sql: C
     assert (await states(sql))["presence"][1] == 0
 
 
+@BOTH
 async def test_win_08_a_watcher_that_is_replaced_is_told_of_together_with_the_new_one(
     core: Core, readers: Readers
 ) -> None:
@@ -172,6 +187,7 @@ async def test_win_08_a_watcher_that_is_replaced_is_told_of_together_with_the_ne
     assert len({watcher.id for watcher in document.watchers}) == 2
 
 
+@BOTH
 @pytest.mark.parametrize(
     ("status", "event"), [(481, "deactivated"), (404, "noresource"), (0, "timeout"), (-1, "giveup")]
 )
@@ -236,6 +252,7 @@ async def test_win_08_whatever_ends_a_subscription_is_shown(
     assert (document.state, document.what) == ("full", [who("bob", "terminated", event)])
 
 
+@BOTH
 async def test_what_had_ended_before_is_not_told_to_a_new_reader(core: Core, readers: Readers) -> None:
     call = watch("bob")
     first = await core.subscribe_one(call)
@@ -245,9 +262,8 @@ async def test_what_had_ended_before_is_not_told_to_a_new_reader(core: Core, rea
     assert [document.what for document in documents] == [[]]
 
 
-async def test_a_fetch_of_watcher_information_gets_one_full_document(
-    core: Core, sql: Connection, readers: Readers
-) -> None:
+@BOTH
+async def test_a_fetch_of_watcher_information_gets_one_full_document(core: Core, sql: Sql, readers: Readers) -> None:
     await core.subscribe_one(watch("bob"))
     answer = await core.subscribe_one(watch_watchers(expires=0))
     assert (answer.status, answer.expires) == (202, 0)
@@ -257,6 +273,7 @@ async def test_a_fetch_of_watcher_information_gets_one_full_document(
     assert await sql.fetchval("SELECT count(*) FROM change_event WHERE event = $1", WINFO) == 0
 
 
+@BOTH
 async def test_the_last_document_of_a_reader_is_full(core: Core, readers: Readers) -> None:
     await core.subscribe_one(watch("bob"))
     call = watch_watchers()
@@ -269,6 +286,7 @@ async def test_the_last_document_of_a_reader_is_full(core: Core, readers: Reader
     assert await readers.deliver() == {}
 
 
+@BOTH
 async def test_watchers_of_another_presentity_are_not_shown(core: Core, readers: Readers) -> None:
     await reading(core, readers)
     await core.subscribe_one(watch("bob", request_uri=CAROL))
@@ -278,11 +296,12 @@ async def test_watchers_of_another_presentity_are_not_shown(core: Core, readers:
 # what becomes of documents that do not arrive
 
 
+@BOTH
 @pytest.mark.parametrize(
     "how", [{"status": 500}, {"status": 503, "retry_after": 1}, {"verdict": Verdict.UNSENT}], ids=str
 )
 async def test_win_07_after_one_that_did_not_arrive_the_next_is_full_and_lacks_nothing(
-    core: Core, sql: Connection, readers: Readers, how: dict[str, Any]
+    core: Core, sql: Sql, readers: Readers, how: dict[str, Any]
 ) -> None:
     call = watch("bob")
     bob = await core.subscribe_one(call)
@@ -319,8 +338,9 @@ async def test_win_07_after_one_that_was_refused_the_next_is_full_however_late_i
     assert (document.state, document.what) == ("full", [who("carol")])
 
 
+@BOTH
 async def test_a_notify_whose_mark_is_lost_is_followed_by_a_full_document(
-    core: Core, sql: Connection, readers: Readers
+    core: Core, sql: Sql, readers: Readers
 ) -> None:
     await core.subscribe_one(watch("bob"))
     await reading(core, readers)
@@ -334,6 +354,7 @@ async def test_a_notify_whose_mark_is_lost_is_followed_by_a_full_document(
     assert claims[WINFO].document_version == 2
 
 
+@BOTH
 async def test_a_refresh_while_a_document_is_on_its_way_shows_nobody_twice_as_lost(
     core: Core, readers: Readers
 ) -> None:
@@ -352,6 +373,7 @@ async def test_a_refresh_while_a_document_is_on_its_way_shows_nobody_twice_as_lo
     assert (document.state, document.what) == ("full", [])
 
 
+@BOTH
 async def test_a_watcher_that_leaves_after_the_claim_is_lost_in_the_next_document_only(
     core: Core, readers: Readers
 ) -> None:
@@ -369,6 +391,7 @@ async def test_a_watcher_that_leaves_after_the_claim_is_lost_in_the_next_documen
     assert table.take(body).what == [who("bob", "terminated", "timeout")]
 
 
+@BOTH
 async def test_a_fan_out_in_several_steps_tells_every_reader_once(core: Core, readers: Readers) -> None:
     for _ in range(5):
         await core.subscribe_one(watch_watchers())
@@ -531,13 +554,15 @@ async def test_the_last_reader_is_swept_together_with_the_row_it_kept(
     assert await everything(sql) == NOTHING
 
 
-async def test_a_refused_reader_leaves_nothing(core: Core, sql: Connection) -> None:
+@BOTH
+async def test_a_refused_reader_leaves_nothing(core: Core, sql: Sql) -> None:
     answer = await core.subscribe_one(in_dialog(watch_watchers(), "10.00000000." + "0" * 32, cseq=2))
     assert answer.status == 481
     assert await everything(sql) == NOTHING
 
 
-async def test_a_copy_of_a_readers_request_gets_its_answer(core: Core, sql: Connection) -> None:
+@BOTH
+async def test_a_copy_of_a_readers_request_gets_its_answer(core: Core, sql: Sql) -> None:
     call = watch_watchers()
     first, second = await core.subscribe_one(call), await core.subscribe_one(call)
     assert first.reply == second.reply

@@ -1,10 +1,10 @@
 """Those who watch the watchers, as far as a notifier knows them: every document they get is read and counted."""
 
-from notifier.adapters.postgres import NotifierStore
 from notifier.domain.claims import Claim
 from notifier.domain.outcome_policy import Settlement, Verdict, settle
 from notifier.domain.views import ViewKey, Views, watched_by
 from notifier.domain.watchers import Span
+from tests.integration.replicas import DialogStore
 from tests.watcherinfo import SeenDocument, WatcherTable
 from vedette.documents.watcherinfo import VersionedDocument
 from vedette.rpc.contract import Outcome
@@ -15,7 +15,7 @@ MEDIA_TYPE = "application/watcherinfo+xml"
 class Readers:
     """`deliver` does what a notifier and the phones of all dialogs do."""
 
-    def __init__(self, store: NotifierStore) -> None:
+    def __init__(self, store: DialogStore) -> None:
         self.store = store
         self.tables: dict[bytes, WatcherTable] = {}
         """What each reader knows, by its dialog."""

@@ -444,7 +444,7 @@ async def test_bad_parameters_stop_the_start_with_name_and_allowed_values(used_d
         ("sip_edge", "VEDETTE_SIP_HOST", "0.0.0.0", "VEDETTE_AUTH=none"),
         ("presence_core", "VEDETTE_ROLE", "both", "'core' or 'api'"),
         ("presence_core", "VEDETTE_DOMAINS", "a.example,,b.example", "separated by commas"),
-        ("presence_core", "VEDETTE_FALLBACK2DB", "0", "1"),
+        ("presence_core", "VEDETTE_FALLBACK2DB", "2", "0 or 1"),
         ("presence_core", "VEDETTE_TO_TAG_PREF", "a b", "pattern"),
         ("notifier", "VEDETTE_LOG_LEVEL", "loud", "'debug', 'info', 'warning' or 'error'"),
         ("notifier", "VEDETTE_CLEAN_PERIOD", "0", "greater than or equal to 1"),

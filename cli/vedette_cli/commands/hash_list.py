@@ -20,7 +20,8 @@ from rich.table import Table
 
 from vedette.runtime.parameters import PREFIX
 from vedette.runtime.settings import StoreSettings, load_settings
-from vedette.store.database import Database
+from vedette.store.database import Database, StoreError
+from vedette.store.dialog_tables.tables import DialogTables
 from vedette.store.hash_tables import HashTable
 from vedette.store.redis_link import RedisAwayError, RedisLink
 from vedette_cli.commands.sip_options import fail
@@ -28,6 +29,7 @@ from vedette_cli.commands.up import DataOption
 from vedette_cli.supervisor.control import NotRunningError, ask
 from vedette_cli.tables.cached import CachedTables
 from vedette_cli.tables.dialog_states import StoredDialogStates
+from vedette_cli.tables.kept import KeptDialogs
 from vedette_cli.tables.rows import PresentityRow, Progress, SubscriptionRow
 
 hash_app = typer.Typer(help="The two hash tables: published state and subscription dialogs.", no_args_is_help=True)
@@ -65,7 +67,8 @@ def hash_list(
 ) -> None:
     """Print a table bucket by bucket.
 
-    With fallback2db=1 it is a cache: Postgres has every record, and REST shows those.
+    With fallback2db=1 it is a cache: Postgres has every record, and REST shows those. With fallback2db=0 the table of
+    subscriptions has the dialogs themselves.
     """
     place = _find(data, redis_url)
     listing = asyncio.run(_read(place, which, presentity, watcher, limit))
@@ -179,6 +182,12 @@ async def _read(place: _Place, which: Which, presentity: str, watcher: str, limi
             if which is Which.PRESENTITIES:
                 rows, more = await _take(tables.presentities(presentity), lambda _: True, limit)
                 return _Listing(which, of_presentities, rows, more, tables.unreadable, place.fallback2db)
+            if not place.fallback2db:
+                kept = KeptDialogs(DialogTables(link, place.subs_htable_size), progress=progress)
+                dialogs, more = await _take(
+                    kept.subscriptions(presentity), lambda row: fnmatchcase(row.watcher, watcher), limit
+                )
+                return _Listing(which, of_subscriptions, dialogs, more, 0, place.fallback2db)
             dialogs, more = await _take(
                 tables.subscriptions(presentity), lambda row: fnmatchcase(row.watcher, watcher), limit
             )
@@ -186,10 +195,11 @@ async def _read(place: _Place, which: Which, presentity: str, watcher: str, limi
             if states.failure is not None:
                 remark = f"Postgres does not answer ({states.failure}): CSeq and status are not known"
             return _Listing(which, of_subscriptions, dialogs, more, tables.unreadable, place.fallback2db, remark)
-    except RedisAwayError as error:
+    except (RedisAwayError, StoreError) as error:
         fail(
             f"Redis does not answer at {_without_password(place.redis_url)}: {str(error) or 'it is away'}. "
-            "The set works without it, only slower; once it is back the tables fill again"
+            + ("The set works without it, only slower" if place.fallback2db else "Subscriptions get 503 without it")
+            + "; once it is back the tables fill again"
         )
     finally:
         await link.close()

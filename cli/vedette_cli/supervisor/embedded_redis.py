@@ -1,4 +1,4 @@
-"""Redis from a wheel, on a unix socket of ours, under our own supervision. It keeps nothing: it is a cache."""
+"""Redis from a wheel, on a unix socket of ours, under our own supervision. It writes nothing to the disk."""
 
 import asyncio
 import importlib.util
@@ -19,7 +19,9 @@ MEMORY = "512mb"
 class EmbeddedRedis:
     """One server without a port."""
 
-    def __init__(self, folders: Folders, user: RunAs) -> None:
+    def __init__(self, folders: Folders, user: RunAs, *, cache: bool = True) -> None:
+        """`cache`: where memory ends it forgets what was not used for longest; otherwise it takes nothing more."""
+        self._policy = "allkeys-lru" if cache else "noeviction"
         self._folders = folders
         self._user = user
         self._process: asyncio.subprocess.Process | None = None
@@ -62,7 +64,7 @@ class EmbeddedRedis:
                 str(self._program),
                 *("--port", "0", "--unixsocket", str(self._socket), "--unixsocketperm", "700"),
                 *("--save", "", "--appendonly", "no", "--daemonize", "no", "--dir", str(self._folders.redis)),
-                *("--maxmemory", MEMORY, "--maxmemory-policy", "allkeys-lru"),
+                *("--maxmemory", MEMORY, "--maxmemory-policy", self._policy),
             ],
             log=self._log,
             user=self._user,

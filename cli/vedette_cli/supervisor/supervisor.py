@@ -41,6 +41,9 @@ LEAVE_PATIENCE = {"edge": 8.0, "notifier": 6.0, "core": 12.0, "api": 5.0}
 RESTART_ORDER = ("core", "notifier", "edge", "api")
 STOP_TOTAL = 8.0
 """Seconds for everything; docker and systemd kill after 10. What the services leave is the servers'."""
+KEEP_PATIENCE = 20.0
+"""Seconds for a service that has dialogs of Redis to write to Postgres (fallback2db=0)."""
+SERVER_PATIENCE = 2.0
 CATCH_UP_INTERVAL = 1.0
 
 Say = Callable[[str], None]
@@ -58,6 +61,7 @@ class Supervisor:
         self._unremembered = False
         self._ports = Ports(options.sip_port, options.api_port, {})
         self._own_certificate: Path | None = None
+        self._dialogs_in_redis = False
         self._stopping = False
         self._scaling = asyncio.Lock()
 
@@ -127,6 +131,8 @@ class Supervisor:
         """URLs of Postgres and Redis, those that were named or embedded ones."""
         options = self._options
         user = choose_user()
+        with contextlib.suppress(ValueError, OSError):  # the services say what is wrong with a parameter
+            self._dialogs_in_redis = not StoreSettings().fallback2db
         database_url, redis_url = options.database_url, options.redis_url
         if database_url is None:
             postgres = EmbeddedPostgres(self._folders, user)
@@ -135,7 +141,7 @@ class Supervisor:
             await self._start_server(postgres)
             database_url = postgres.url()
         if redis_url is None:
-            redis = EmbeddedRedis(self._folders, user)
+            redis = EmbeddedRedis(self._folders, user, cache=not self._dialogs_in_redis)
             self._say("starting Redis")
             await redis.prepare()
             await self._start_server(redis)
@@ -502,19 +508,26 @@ class Supervisor:
     # end
 
     async def _stop(self) -> None:
-        """End everything in order: edges, then those behind them, then the servers; within STOP_TOTAL."""
+        """End everything in order: edges, then those behind them, then the servers.
+
+        Within STOP_TOTAL, unless there are dialogs to be written to Postgres.
+        """
         self._stopping = True
         ends = asyncio.get_running_loop().time() + STOP_TOTAL
         for names in (("edge",), ("notifier", "core", "api")):
             await asyncio.gather(
-                *(service.stop(STOP_PATIENCE[name]) for name in names for service in self._services[name])
+                *(service.stop(self._stop_patience(name)) for name in names for service in self._services[name])
             )
-        left = ends - asyncio.get_running_loop().time()
+        left = max(SERVER_PATIENCE, ends - asyncio.get_running_loop().time())
         await asyncio.gather(*(server.stop(left) for server in self._servers))
         for task in self._server_tasks:
             task.cancel()
         await asyncio.gather(*self._server_tasks, return_exceptions=True)
         leftovers.forget(self._leftovers_file)
+
+    def _stop_patience(self, name: str) -> float:
+        """Seconds that a service of this kind may take to end."""
+        return KEEP_PATIENCE if self._dialogs_in_redis and name != "edge" else STOP_PATIENCE[name]
 
 
 def _server_name(server: EmbeddedPostgres | EmbeddedRedis) -> str:

@@ -6,10 +6,6 @@ from fnmatch import fnmatchcase
 from typing import TypeVar
 
 from vedette.identity import entity_tag, presentity_hash
-from vedette.records import DialogRecord
-from vedette.sip.address import parse_address
-from vedette.sip.errors import SipError
-from vedette.sip.uri import address_of_record
 from vedette.store.hash_tables import (
     UNREADABLE,
     HashTable,
@@ -19,10 +15,9 @@ from vedette.store.hash_tables import (
     read_manifest,
     read_publication,
 )
-from vedette_cli.tables.rows import DialogStates, PresentityRow, Progress, SubscriptionRow
+from vedette_cli.tables.rows import WILD, DialogStates, PresentityRow, Progress, SubscriptionRow, watcher_of
 
 BUCKETS_AT_ONCE = 256
-_WILD = frozenset("*?[")
 
 Record = TypeVar("Record")
 
@@ -109,7 +104,7 @@ class CachedTables:
                         record.presentity_uri,
                         record.event,
                         record.event_id,
-                        _uri(record),
+                        watcher_of(record.from_value),
                         record.call_id,
                         record.to_tag,
                         record.from_tag,
@@ -124,7 +119,7 @@ class CachedTables:
 
     async def _filled(self, table: HashTable, pattern: str) -> AsyncIterator[int]:
         """The buckets that have entries, in order; for a whole URI only its own."""
-        if not _WILD.intersection(pattern):
+        if not WILD.intersection(pattern):
             yield table.bucket(presentity_hash(pattern))
             return
         for first in range(0, table.buckets, BUCKETS_AT_ONCE):
@@ -141,11 +136,3 @@ def _read(table: HashTable, read: Callable[[bytes], Record], held: Held) -> Reco
     except UNREADABLE as error:
         table.distrust(str(error), held.field)
         return None
-
-
-def _uri(record: DialogRecord) -> str:
-    """The watcher, without display name and parameters where that can be told."""
-    try:
-        return address_of_record(parse_address(record.from_value, "From").uri)
-    except SipError:
-        return record.from_value

@@ -4,7 +4,8 @@ from vedette.records import DialogRecord
 from vedette.store.database import Database, StoreError
 from vedette_cli.tables.rows import DialogState
 
-_STATUS = {1: "active", 2: "pending", 3: "terminated", 4: "waiting"}
+STATUS = {1: "active", 2: "pending", 3: "terminated", 4: "waiting"}
+"""The words for `active_watchers.status`."""
 
 _STATES = """
 SELECT w.dialog_id, w.remote_cseq, d.local_cseq, w.status
@@ -33,6 +34,6 @@ class StoredDialogStates:
             self.failure = str(error)
             return {}
         return {
-            row["dialog_id"]: DialogState(row["remote_cseq"], row["local_cseq"], _STATUS[row["status"]])
+            row["dialog_id"]: DialogState(row["remote_cseq"], row["local_cseq"], STATUS[row["status"]])
             for row in rows
         }

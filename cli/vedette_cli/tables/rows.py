@@ -4,6 +4,12 @@ from collections.abc import AsyncIterator
 from typing import NamedTuple, Protocol
 
 from vedette.records import DialogRecord
+from vedette.sip.address import parse_address
+from vedette.sip.errors import SipError
+from vedette.sip.uri import address_of_record
+
+WILD = frozenset("*?[")
+"""What makes a pattern of a URI."""
 
 
 class PresentityRow(NamedTuple):
@@ -39,6 +45,14 @@ class SubscriptionRow(NamedTuple):
     contact: str
     flow: str
     revision: int
+
+
+def watcher_of(from_value: str) -> str:
+    """The watcher that From names, without display name and parameters where that can be told."""
+    try:
+        return address_of_record(parse_address(from_value, "From").uri)
+    except SipError:
+        return from_value
 
 
 class DialogState(NamedTuple):

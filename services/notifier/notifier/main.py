@@ -7,6 +7,7 @@ import structlog
 
 from notifier.adapters.liveness import Liveness
 from notifier.adapters.postgres import NotifierStore
+from notifier.adapters.redis_dialogs import RedisDialogStore
 from notifier.adapters.rpc import LeavingHandler, OutcomesHandler
 from notifier.adapters.state_reader import StateReader
 from notifier.domain.views import Views
@@ -19,6 +20,7 @@ from vedette.rpc.client import Peers
 from vedette.rpc.contract import LEAVING, OUTCOMES
 from vedette.rpc.discovery import Discovery
 from vedette.rpc.server import HttpServer, rpc_app
+from vedette.runtime.dialogs import DialogsInRedis, open_dialogs
 from vedette.runtime.heartbeat import Heartbeat
 from vedette.runtime.logs import configure
 from vedette.runtime.process import Identity, Tasks, announce_ready, run_service, unless_stopped
@@ -33,7 +35,7 @@ from vedette.runtime.start import (
     wait_until_ready,
 )
 from vedette.store.bell import BellListener, ring
-from vedette.store.database import StoreError
+from vedette.store.database import Database, StoreError
 from vedette.store.hash_tables import HashTable
 from vedette.store.redis_link import RedisAwayError, RedisLink
 
@@ -61,14 +63,9 @@ async def _serve(settings: NotifierSettings, identity: Identity, stop: asyncio.E
     await unless_stopped(wait_for_schema(database), stop)
     link = RedisLink(settings.redis_url)
     published = HashTable(link, "pres", settings.pres_htable_size)
-    dialogs = HashTable(link, "subs", settings.subs_htable_size)
-    store = NotifierStore(
-        database,
-        identity.instance,
-        patience=settings.notify_patience,
-        waiting_days=settings.waiting_subs_daysno,
-    )
-    reader = StateReader(store, published, dialogs, remember=settings.remember_dialogs)
+    in_redis = await unless_stopped(open_dialogs(settings, database), stop)
+    store, cached = _store(settings, identity, database, in_redis, link)
+    reader = StateReader(store, published, cached, remember=settings.remember_dialogs)
     edges = Peers(Discovery(settings.edge_peers), token=token, who=identity.hello)
     liveness = Liveness(database, identity.instance)
     heartbeat = Heartbeat(identity, database)
@@ -96,7 +93,7 @@ async def _serve(settings: NotifierSettings, identity: Identity, stop: asyncio.E
     expiry = Expiry(
         store,
         published,
-        dialogs,
+        cached,
         wake=delivery.wake,
         ring=lambda: ring(link),
         clean_period=settings.clean_period,
@@ -116,11 +113,15 @@ async def _serve(settings: NotifierSettings, identity: Identity, stop: asyncio.E
     tasks.keep("heartbeat", heartbeat.beat)
     await edges.probe()
     tasks.keep("edges", edges.watch)
-    working.keep("bell", bell.listen)
-    working.keep("delivery", delivery.run)
-    working.keep("expiry", expiry.run)
-    working.keep("sweep", expiry.sweep)
-    working.keep("recovery", recovery.run)
+    for name, run in (
+        ("bell", bell.listen),
+        ("delivery", delivery.run),
+        ("expiry", expiry.run),
+        ("sweep", expiry.sweep),
+        ("recovery", recovery.run),
+        *([("keeper", in_redis.keeper.run)] if in_redis is not None else []),
+    ):
+        working.keep(name, run)
     await wait_until_ready(identity, stop)
     log.info("ready", address=identity.address)
     announce_ready(settings.ready_fd, address=identity.address, instance=identity.instance)
@@ -136,7 +137,35 @@ async def _serve(settings: NotifierSettings, identity: Identity, stop: asyncio.E
     await tasks.cancel()
     if handed_over and not recovery.misses_claims:
         await _leave(liveness, identity.instance)
+    if in_redis is not None:
+        await in_redis.close()
     await asyncio.gather(edges.close(), link.close(), database.close())
+
+
+def _store(
+    settings: NotifierSettings,
+    identity: Identity,
+    database: Database,
+    in_redis: DialogsInRedis | None,
+    link: RedisLink,
+) -> tuple[NotifierStore | RedisDialogStore, HashTable | None]:
+    """Where the dialogs are, and their cache where there is one."""
+    in_postgres = NotifierStore(
+        database,
+        identity.instance,
+        patience=settings.notify_patience,
+        waiting_days=settings.waiting_subs_daysno,
+    )
+    if in_redis is None:
+        return in_postgres, HashTable(link, "subs", settings.subs_htable_size)
+    store = RedisDialogStore(
+        in_postgres,
+        in_redis.tables,
+        identity.instance,
+        patience=settings.notify_patience,
+        keep_soon=in_redis.keeper.soon,
+    )
+    return store, None
 
 
 async def _leave(liveness: Liveness, instance: str) -> None:

@@ -7,6 +7,7 @@ import structlog
 
 from presence_core.adapters.announcer import RedisAnnouncer
 from presence_core.adapters.postgres import DecidingStore
+from presence_core.adapters.redis_dialogs import RedisDialogs
 from presence_core.adapters.rest import rest_app
 from presence_core.adapters.rest_models import Readiness
 from presence_core.adapters.rest_queries import RestQueries
@@ -19,6 +20,7 @@ from vedette.rpc.client import Peers
 from vedette.rpc.contract import REQUESTS
 from vedette.rpc.discovery import Discovery
 from vedette.rpc.server import HttpServer, rpc_app
+from vedette.runtime.dialogs import open_dialogs
 from vedette.runtime.heartbeat import Heartbeat
 from vedette.runtime.logs import configure
 from vedette.runtime.process import Identity, Tasks, announce_ready, run_service, unless_stopped
@@ -68,15 +70,18 @@ async def _serve_core(settings: CoreSettings, identity: Identity, stop: asyncio.
     await unless_stopped(wait_for_schema(database), stop)
     policy = settings.policy(await cluster_secret(database))
     link = RedisLink(settings.redis_url)
+    dialogs = await unless_stopped(open_dialogs(settings, database), stop)
     announcer = RedisAnnouncer(
         link,
         HashTable(link, "pres", settings.pres_htable_size),
-        HashTable(link, "subs", settings.subs_htable_size),
+        HashTable(link, "subs", settings.subs_htable_size) if dialogs is None else None,
     )
     limits = FlowLimits(settings.db_batch, settings.db_calls, settings.queue_size)
-    store = DecidingStore(database, policy)
+    in_redis = None if dialogs is None else RedisDialogs(dialogs.tables, policy)
+    store = DecidingStore(database, policy, in_redis)
     publish = PublishFlow(store.publish, announcer, policy, limits)
-    subscribe = SubscribeFlow(store.subscribe, announcer, policy, limits)
+    judge = store.subscribe if in_redis is None else in_redis.subscribe
+    subscribe = SubscribeFlow(judge, announcer, policy, limits)
     heartbeat = Heartbeat(identity, database)
     app = rpc_app(
         token=token,
@@ -102,6 +107,8 @@ async def _serve_core(settings: CoreSettings, identity: Identity, stop: asyncio.
             await asyncio.gather(publish.drain(), subscribe.drain())
     await server.stop()
     await tasks.cancel()
+    if dialogs is not None:
+        await dialogs.close()
     await link.close()
     await database.close()
 
@@ -111,7 +118,8 @@ async def _serve_api(settings: CoreSettings, identity: Identity, stop: asyncio.E
     database = open_database(settings, identity)
     await unless_stopped(wait_for_schema(database), stop)
     peers = Peers(Discovery(settings.core_peers), token=token, who=identity.hello)
-    queries = RestQueries(database)
+    dialogs = await unless_stopped(open_dialogs(settings, database), stop)
+    queries = RestQueries(database, dialogs)
     heartbeat = Heartbeat(identity, database)
     listener = open_listener(settings.api_host, settings.api_port)
     identity.address = f"{settings.api_host}:{listener.getsockname()[1]}"
@@ -132,6 +140,8 @@ async def _serve_api(settings: CoreSettings, identity: Identity, stop: asyncio.E
     await server.stop()
     await tasks.cancel()
     await peers.close()
+    if dialogs is not None:
+        await dialogs.close()
     await database.close()
 
 

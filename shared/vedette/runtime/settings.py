@@ -145,9 +145,14 @@ class StoreSettings(ServiceSettings, TableSettings):
         4, description="Connections to Postgres that each process keeps."
     )
     redis_url: RedisUrl = Field("redis://127.0.0.1:6379/0", description="Redis, as a URL.")
-    fallback2db: Annotated[Literal[1], BeforeValidator(whole_number)] = Field(
+    fallback2db: Switch = Field(
         1,
-        description="A record that is not found in the cache is searched in Postgres, which has every record.",
+        description="1: a record that is not found in the cache is searched in Postgres, which has every record. "
+        "0: a search stops at the cache; dialogs are in Redis, and in Postgres as of the last db_update_period.",
+    )
+    db_update_period: Annotated[int, Field(ge=0, le=86400), About("seconds")] = Field(
+        100,
+        description="How often dialogs are copied from Redis to Postgres (fallback2db=0). 0: only at shutdown.",
     )
     expires_offset: Annotated[int, Field(ge=0, le=3600), About("seconds")] = Field(
         0,

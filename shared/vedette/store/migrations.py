@@ -8,7 +8,7 @@ from pathlib import Path
 
 import asyncpg
 
-REQUIRED_SCHEMA = 6
+REQUIRED_SCHEMA = 7
 """The number of the last migration that this code needs."""
 OLDEST_POSTGRES = 15
 

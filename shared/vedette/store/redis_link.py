@@ -22,10 +22,11 @@ class RedisAwayError(Exception):
 class RedisLink:
     """`run` calls Redis, or fails at once for PAUSE seconds after a failure."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, timeout: float = TIMEOUT) -> None:
+        """`timeout`: seconds that an answer may take."""
         self.client: redis.asyncio.Redis = redis.asyncio.Redis.from_url(
             url,
-            socket_timeout=TIMEOUT,
+            socket_timeout=timeout,
             socket_connect_timeout=TIMEOUT,
             retry=Retry(NoBackoff(), 0),
             health_check_interval=0,
@@ -44,8 +45,12 @@ class RedisLink:
         try:
             return await command()
         except (RedisError, OSError, TimeoutError) as error:
-            self._away_until = time.monotonic() + PAUSE
+            self.lost()
             raise RedisAwayError(f"{type(error).__name__}: {error}") from error
+
+    def lost(self) -> None:
+        """A call has failed: nobody else tries for PAUSE seconds."""
+        self._away_until = time.monotonic() + PAUSE
 
     async def close(self) -> None:
         """Close all connections."""

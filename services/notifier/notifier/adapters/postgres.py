@@ -35,6 +35,20 @@ class State(NamedTuple):
     publications: list[PublicationRecord]
 
 
+class Change(NamedTuple):
+    """A row of `claim_changes_v1`; without an id it is no event, and says a version only."""
+
+    id: int | None
+    presentity_hash: int
+    presentity_uri: str
+    event: str
+    version: int
+    dialog_id: bytes | None
+    sender: str | None
+    sender_before: int | None
+    sender_after: int | None
+
+
 class NotifierStore:
     """Every method is one call, and raises StoreError."""
 
@@ -142,9 +156,11 @@ class NotifierStore:
             found[index].rows.append(WatcherRow._make((*values, created.timestamp(), expires.timestamp())))
         return found
 
-    async def expire(self, limit: int) -> list[Ended]:
-        """End what is over; what ended."""
-        rows = await self.database.fetch("SELECT * FROM expire_batch_v1($1, $2)", limit, self._waiting)
+    async def expire(self, limit: int, *, dialogs_elsewhere: bool = False) -> list[Ended]:
+        """End what is over; what ended. With `dialogs_elsewhere` publications only."""
+        rows = await self.database.fetch(
+            "SELECT * FROM expire_batch_v1($1, $2, $3)", limit, self._waiting, dialogs_elsewhere
+        )
         return [
             Ended(
                 row["kind"],
@@ -159,6 +175,29 @@ class NotifierStore:
             )
             for row in rows
         ]
+
+    async def claim_changes(
+        self, events: int, lease: float, presentities: Sequence[tuple[int, str, str]]
+    ) -> list[Change]:
+        """Change events, nobody else's for `lease` seconds, and the versions of these presentities now."""
+        rows = await self.database.fetch(
+            "SELECT * FROM claim_changes_v1($1, $2, $3, $4, $5)",
+            events,
+            timedelta(seconds=lease),
+            [p[0] for p in presentities],
+            [p[1] for p in presentities],
+            [p[2] for p in presentities],
+        )
+        return [Change._make(row) for row in rows]
+
+    async def forget_changes(self, changes: Sequence[Change]) -> None:
+        """These change events are dealt with."""
+        await self.database.fetch(
+            "DELETE FROM change_event AS e USING unnest($1::int4[], $2::int8[]) AS k (hash, id) "
+            "WHERE e.presentity_hash = k.hash AND e.id = k.id",
+            [change.presentity_hash for change in changes],
+            [change.id for change in changes],
+        )
 
     async def sweep(self, age: float, limit: int) -> int:
         """Remove tombstones older than `age` seconds; how many rows."""

@@ -5,9 +5,9 @@ under the presentity's lock); everything else is read from Postgres and put back
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
-from notifier.adapters.postgres import NotifierStore
+from notifier.adapters.postgres import State
 from notifier.domain.claims import Claim
 from notifier.domain.recent import Recent
 from notifier.domain.watchers import Span, WatcherRows
@@ -35,10 +35,24 @@ Key = tuple[int, str, str]
 Found = dict[tuple[Key, int], list[PublicationRecord]]
 
 
-class StateReader:
-    """Counts where it found things: `memory`, `redis`, `postgres`."""
+class RecordStore(Protocol):
+    """Where everything is. Its methods raise StoreError."""
 
-    def __init__(self, store: NotifierStore, published: HashTable, dialogs: HashTable, *, remember: int) -> None:
+    async def dialogs(self, keys: Sequence[tuple[int, bytes]]) -> list[DialogRecord]:
+        """The dialogs with these keys, as far as they are there."""
+
+    async def states(self, presentities: Sequence[Key]) -> dict[Key, State]:
+        """The states of these presentities as they are now, all in one snapshot."""
+
+    async def watchers(self, wanted: Sequence[tuple[Key, Span]]) -> list[WatcherRows]:
+        """For each presentity that is watched, what a document of that span shows."""
+
+
+class StateReader:
+    """Counts where it found things: `memory`, `redis` (the cache), `postgres` (the store)."""
+
+    def __init__(self, store: RecordStore, published: HashTable, dialogs: HashTable | None, *, remember: int) -> None:
+        """`dialogs` None: the store of dialogs is in Redis itself, and nothing is put before it."""
         self._store = store
         self._published = published
         self._dialogs = dialogs
@@ -67,18 +81,20 @@ class StateReader:
             for record in records:
                 found[record.dialog_id] = record
                 self._recent.put(record.dialog_id, record)
-            await _put(self._dialogs, map(dialog_entry, records))
+            if self._dialogs is not None:
+                await _put(self._dialogs, map(dialog_entry, records))
         return found
 
     async def _cached_dialogs(self, claims: Sequence[Claim]) -> list[DialogRecord]:
-        if not claims:
+        table = self._dialogs
+        if not claims or table is None:
             return []
         try:
-            entries = await self._dialogs.get([(c.presentity_hash, dialog_field(c.dialog_id)) for c in claims])
+            entries = await table.get([(c.presentity_hash, dialog_field(c.dialog_id)) for c in claims])
         except RedisAwayError:
             return []
         records = [
-            (claim, _read(self._dialogs, read_dialog, dialog_field(claim.dialog_id), entry[1]))
+            (claim, _read(table, read_dialog, dialog_field(claim.dialog_id), entry[1]))
             for claim, entry in zip(claims, entries, strict=True)
             if entry is not None and entry[0] == claim.revision and entry[1]
         ]

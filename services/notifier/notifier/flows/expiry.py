@@ -36,13 +36,13 @@ class Expiry:
         self,
         store: ExpiryStore,
         published: HashTable,
-        dialogs: HashTable,
+        dialogs: HashTable | None,
         *,
         wake: Callable[[], None],
         ring: Callable[[], Awaitable[None]],
         clean_period: int,
     ) -> None:
-        """`wake` wakes this notifier, `ring` the others."""
+        """`wake` wakes this notifier, `ring` the others; `dialogs` None: there is no cache of dialogs."""
         self._store = store
         self._published = published
         self._dialogs = dialogs
@@ -81,7 +81,8 @@ class Expiry:
         try:
             await self._ring()
             await self._published.put(published)
-            await self._dialogs.put(dialogs)
+            if self._dialogs is not None:
+                await self._dialogs.put(dialogs)
         except RedisAwayError:
             return
 
@@ -104,6 +105,8 @@ class Expiry:
     async def _sweep_tables(self) -> None:
         try:
             for table in (self._published, self._dialogs):
+                if table is None:
+                    continue
                 for bucket in range(table.buckets):
                     await table.sweep(bucket, time.time())
         except RedisAwayError:

@@ -16,7 +16,8 @@ class RedisAnnouncer:
     What does not fit, or comes while Redis is away, is dropped: the cache misses an entry, the notifiers poll.
     """
 
-    def __init__(self, link: RedisLink, published: HashTable, dialogs: HashTable) -> None:
+    def __init__(self, link: RedisLink, published: HashTable, dialogs: HashTable | None) -> None:
+        """`dialogs` None: there is no cache of dialogs."""
         self._link = link
         self._tables = (published, dialogs)
         self._waiting: tuple[list[Entry], list[Entry]] = ([], [])
@@ -45,7 +46,7 @@ class RedisAnnouncer:
                 if wake:
                     await ring(self._link)
                 for table, entries in zip(self._tables, waiting, strict=True):
-                    if entries:
+                    if entries and table is not None:
                         await table.put(entries)
             except RedisAwayError:
                 self.dropped += sum(map(len, waiting))

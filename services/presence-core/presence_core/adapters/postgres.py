@@ -4,6 +4,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from operator import attrgetter
 
+from presence_core.adapters.redis_dialogs import RedisDialogs
 from presence_core.domain.policy import Policy
 from presence_core.domain.publish import PublishCommand, PublishVerdict
 from presence_core.domain.subscribe import SubscribeCommand, SubscribeVerdict
@@ -11,7 +12,7 @@ from vedette.records import DialogRecord, join_routes, split_routes, write_flow
 from vedette.sip.uri import split_aor
 from vedette.store.database import Database
 
-_PUBLISH = "SELECT * FROM publish_batch_v1($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)"
+_PUBLISH = "SELECT * FROM publish_batch_v1($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)"
 _SUBSCRIBE = (
     "SELECT * FROM subscribe_batch_v1($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, "
     "$18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $29, $30, $31, $32)"
@@ -21,9 +22,11 @@ _SUBSCRIBE = (
 class DecidingStore:
     """Batches of commands in, verdicts out; each call is one transaction."""
 
-    def __init__(self, database: Database, policy: Policy) -> None:
+    def __init__(self, database: Database, policy: Policy, in_redis: RedisDialogs | None = None) -> None:
+        """`in_redis`: where the dialogs are (`fallback2db=0`), so that who watches is not known here."""
         self._database = database
         self._policy = policy
+        self._in_redis = in_redis
 
     async def publish(self, commands: list[PublishCommand]) -> list[PublishVerdict]:
         """Apply PUBLISH commands, each presentity at most once. Raises StoreError."""
@@ -46,6 +49,7 @@ class DecidingStore:
             [command.sender for command in batch],
             [command.refusal is None for command in batch],
             self._policy.max_publications,
+            None if self._in_redis is None else await self._in_redis.of_senders(batch),
         )
         verdicts: dict[int, PublishVerdict] = {}
         for ordinal, verdict, sequence, granted, version, watched, ids, versions, at in rows:

@@ -1,8 +1,17 @@
 """The queries behind REST: all by key ranges, all bounded."""
 
-import asyncpg
+import asyncio
 
-from vedette.store.database import Database
+import asyncpg
+import structlog
+
+from vedette.runtime.dialogs import DialogsInRedis
+from vedette.store.database import Database, StoreError
+
+FLUSH_PATIENCE = 2.0
+"""Seconds that an answer waits for dialogs in Redis to be written to Postgres."""
+
+log = structlog.get_logger()
 
 _PRESENTITIES = """
 SELECT s.presentity_hash, s.presentity_uri, s.event, s.version,
@@ -58,17 +67,31 @@ LIMIT $8
 class RestQueries:
     """Reads for the admin REST. Every method raises StoreError."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, dialogs: DialogsInRedis | None = None) -> None:
+        """`dialogs`: where they are if not in Postgres, which is made to have them before it is asked."""
         self.database = database
+        self._dialogs = dialogs
+
+    async def _know_dialogs(self) -> None:
+        """Where that fails, or takes too long, they are shown as of the last db_update_period."""
+        if self._dialogs is None:
+            return
+        try:
+            async with asyncio.timeout(FLUSH_PATIENCE):
+                await self._dialogs.keeper.flush(patience=FLUSH_PATIENCE)
+        except (StoreError, TimeoutError) as error:
+            log.info("dialogs are shown as of the last flush", reason=f"{type(error).__name__}: {error}")
 
     async def presentities(
         self, after: tuple[int, str, str], search: str | None, event: str | None, limit: int
     ) -> list[asyncpg.Record]:
         """Presentities in key order after that key, whose URI contains `search`."""
+        await self._know_dialogs()
         return await self.database.fetch(_PRESENTITIES, *after, search, event, limit)
 
     async def presentity(self, hash_: int, uri: str, event: str) -> asyncpg.Record | None:
         """One presentity, None where nothing is known of it."""
+        await self._know_dialogs()
         rows = await self.database.fetch(_PRESENTITY, hash_, uri, event)
         return rows[0] if rows else None
 
@@ -87,4 +110,5 @@ class RestQueries:
         limit: int,
     ) -> list[asyncpg.Record]:
         """Live dialogs in key order after that key."""
+        await self._know_dialogs()
         return await self.database.fetch(_SUBSCRIPTIONS, *after, *presentity, watcher, event, dialog_id, limit)
