@@ -84,5 +84,6 @@ class DialogsInRedis:
             await self.raw.zadd(key, {name: score})
 
     async def close(self) -> None:
-        """Close the connection."""
+        """Close the connections."""
+        await self.keeper.close()
         await self.link.close()

@@ -33,6 +33,7 @@ class DialogsInRedis:
             await self.keeper.flush(patience=LAST_FLUSH)
         except StoreError as error:
             log.warning("dialogs could not be written to Postgres", reason=str(error))
+        await self.keeper.close()
         await self.link.close()
 
 

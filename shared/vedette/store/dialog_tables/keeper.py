@@ -64,6 +64,8 @@ class DialogKeeper:
         self._tables = tables
         self._period = period
         self._soon = asyncio.Event()
+        self._own_turn = asyncio.Lock()
+        self._connection: asyncpg.Connection[asyncpg.Record] | None = None
         tables.filled_by(self._fill)
 
     async def open(self) -> None:
@@ -200,23 +202,41 @@ class DialogKeeper:
             else:
                 log.warning("dialog cannot be kept in Postgres", dialog=changes[0].id, reason=str(error))
 
+    async def close(self) -> None:
+        """Close the connection that holds the lock."""
+        if self._connection is not None:
+            with contextlib.suppress(Exception):
+                await self._connection.close(timeout=1)
+
     @contextlib.asynccontextmanager
     async def _alone(self, patience: float) -> "AsyncIterator[asyncpg.Connection[asyncpg.Record]]":
         """While this is open nobody else reads or writes the copy. Raises _BusyError after `patience` seconds."""
         deadline = time.monotonic() + patience
-        connection = await self._database.connect()
-        try:
-            await connection.execute("SET statement_timeout = 0")
-            while not await connection.fetchval("SELECT pg_try_advisory_lock($1)", LOCK):
-                if time.monotonic() >= deadline:
-                    raise _BusyError("another process reads or writes the dialogs in Postgres")
-                await asyncio.sleep(LOCK_POLL)
-            yield connection
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
-            raise StoreUnavailableError(f"{type(error).__name__}: {error}") from error
-        finally:
-            with contextlib.suppress(Exception):
-                await connection.close(timeout=1)
+        async with self._own_turn:
+            connection = await self._connect()
+            try:
+                while not await connection.fetchval("SELECT pg_try_advisory_lock($1)", LOCK):
+                    if time.monotonic() >= deadline:
+                        raise _BusyError("another process reads or writes the dialogs in Postgres")
+                    await asyncio.sleep(LOCK_POLL)
+                yield connection
+                await connection.execute("SELECT pg_advisory_unlock($1)", LOCK)
+            except _BusyError:
+                raise
+            except BaseException as error:
+                # The end of the connection sets the lock free.
+                connection.terminate()
+                self._connection = None
+                if isinstance(error, (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)):
+                    raise StoreUnavailableError(f"{type(error).__name__}: {error}") from error
+                raise
+
+    async def _connect(self) -> "asyncpg.Connection[asyncpg.Record]":
+        """The connection for the lock, which has no limit of time."""
+        if self._connection is None or self._connection.is_closed():
+            self._connection = await self._database.connect()
+            await self._connection.execute("SET statement_timeout = 0")
+        return self._connection
 
 
 class _BusyError(StoreUnavailableError):
