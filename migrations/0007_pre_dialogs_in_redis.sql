@@ -1,15 +1,16 @@
 -- Dialogs in Redis (`fallback2db=0`, decision 0009): active_watchers and delivery are a copy, written now and then.
 
--- Who has the dialogs. An epoch ends when that changes; what Redis holds of an earlier one counts no more.
+-- Who has the dialogs. An epoch ends when that changes; what Redis holds of an earlier one counts no more. Epochs are
+-- times, in microseconds, so that a database that is made anew takes nothing for its own that Redis has of another.
 CREATE TABLE dialog_keeping (
     only_row     bool PRIMARY KEY DEFAULT true CHECK (only_row),
-    epoch        int4 NOT NULL,
+    epoch        int8 NOT NULL,
     -- subs_htable_size of the tables in Redis; 0: Postgres has the dialogs.
     size         int2 NOT NULL,
     -- How often Redis was filled from here.
     loads        int4 NOT NULL
 );
-INSERT INTO dialog_keeping (epoch, size, loads) VALUES (1, 0, 0);
+INSERT INTO dialog_keeping (epoch, size, loads) VALUES ((extract(epoch FROM clock_timestamp()) * 1000000)::int8, 0, 0);
 
 -- Say who has the dialogs from now on. Where Postgres takes them back, what they owe becomes change events.
 --
@@ -17,10 +18,10 @@ INSERT INTO dialog_keeping (epoch, size, loads) VALUES (1, 0, 0);
 -- Out   the epoch, and the size of the tables of the epoch before where this call began a new one (else NULL)
 -- Locks dialog_keeping, then presentity_state in key order, then delivery
 CREATE FUNCTION keep_dialogs_in_v1(p_size int4, p_margin int4)
-RETURNS TABLE (epoch int4, former_size int4) LANGUAGE plpgsql AS $$
+RETURNS TABLE (epoch int8, former_size int4) LANGUAGE plpgsql AS $$
 #variable_conflict use_column
 DECLARE
-    v_epoch int4;
+    v_epoch int8;
     v_size int4;
 BEGIN
     SELECT k.epoch, k.size INTO v_epoch, v_size FROM dialog_keeping AS k;
@@ -33,7 +34,9 @@ BEGIN
         RETURN QUERY SELECT v_epoch, NULL::int4;
         RETURN;
     END IF;
-    UPDATE dialog_keeping AS k SET epoch = k.epoch + 1, size = p_size;
+    UPDATE dialog_keeping AS k
+    SET epoch = greatest(k.epoch + 1, (extract(epoch FROM clock_timestamp()) * 1000000)::int8), size = p_size
+    RETURNING k.epoch INTO v_epoch;
     IF p_size = 0 THEN
         PERFORM 1 FROM presentity_state AS s
         ORDER BY s.presentity_hash, s.presentity_uri, s.event
@@ -48,7 +51,7 @@ BEGIN
         JOIN presentity_state AS s USING (presentity_hash, presentity_uri, event)
         WHERE d.sent_version < s.version;
     END IF;
-    RETURN QUERY SELECT v_epoch + 1, v_size;
+    RETURN QUERY SELECT v_epoch, v_size;
 END
 $$;
 

@@ -215,10 +215,7 @@ class DialogKeeper:
         async with self._own_turn:
             connection = await self._connect()
             try:
-                while not await connection.fetchval("SELECT pg_try_advisory_lock($1)", LOCK):
-                    if time.monotonic() >= deadline:
-                        raise _BusyError("another process reads or writes the dialogs in Postgres")
-                    await asyncio.sleep(LOCK_POLL)
+                await _take_lock(connection, deadline)
                 yield connection
                 await connection.execute("SELECT pg_advisory_unlock($1)", LOCK)
             except _BusyError:
@@ -237,6 +234,14 @@ class DialogKeeper:
             self._connection = await self._database.connect()
             await self._connection.execute("SET statement_timeout = 0")
         return self._connection
+
+
+async def _take_lock(connection: "asyncpg.Connection[asyncpg.Record]", deadline: float) -> None:
+    """Return with the lock of the copy. Raises _BusyError."""
+    while not await connection.fetchval("SELECT pg_try_advisory_lock($1)", LOCK):
+        if time.monotonic() >= deadline:
+            raise _BusyError("another process reads or writes the dialogs in Postgres")
+        await asyncio.sleep(LOCK_POLL)
 
 
 class _BusyError(StoreUnavailableError):

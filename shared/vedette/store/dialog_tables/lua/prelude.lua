@@ -78,6 +78,10 @@ local function changed(id)
 end
 
 local function owes(delivery)
+    if delivery[Y.status] == 2 then
+        -- Pending: whoever decides on it owes it a NOTIFY (RFC 3857 section 4.7.1).
+        return delivery[Y.owed] == 1
+    end
     return delivery[Y.owed] == 1 or delivery[Y.sent_version] < delivery[Y.wanted_version]
         or delivery[Y.witnessed] > delivery[Y.shown_version]
 end
