@@ -8,7 +8,6 @@ import msgspec
 import pytest
 from msgspec.structs import replace
 
-from notifier.adapters.postgres import NotifierStore
 from presence_core.adapters.rpc import RequestsHandler
 from presence_core.domain.policy import Policy
 from presence_core.domain.subscribe import SubscribeCommand, plan_subscribe
@@ -439,15 +438,13 @@ async def test_a_presentity_that_nobody_publishes_has_a_version_once_it_is_watch
     assert await sql.fetch("SELECT version FROM presentity_state") == versions
 
 
-async def test_sub_19_the_type_of_the_last_subscribe_is_that_of_the_dialog(
-    core: Core, notifier: NotifierStore
-) -> None:
+async def test_sub_19_the_type_of_the_last_subscribe_is_that_of_the_dialog(core: Core, notifier: DialogStore) -> None:
     """With types that no package has yet: what the decision chose is what the notifier composes in."""
 
     async def chosen(call: SubscribeCall, media_type: str) -> SubscribeCommand:
         command = plan_subscribe(call, POLICY)
         assert isinstance(command, SubscribeCommand)
-        (verdict,) = await core.store.subscribe([dataclasses.replace(command, accept=media_type)])
+        (verdict,) = await core.judge([dataclasses.replace(command, accept=media_type)])
         assert verdict.record is not None
         assert verdict.record.accept == media_type
         (read,) = await notifier.dialogs([(command.presentity_hash, command.dialog_id)])
