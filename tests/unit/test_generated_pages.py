@@ -10,9 +10,6 @@ from tests.rfc_coverage import CHECKLIST, PAGE, ROOT, find_tests
 from vedette.runtime.parameters import LATER, ORIGINAL, parameters
 from vedette_cli.configuration.services import settings_classes
 
-AWAITED = {"fallback2db", "db_update_period"}
-"""Parameters that are under way."""
-
 
 @pytest.mark.parametrize("page", [PARAMETERS, PAGE], ids=lambda page: page.name)
 def test_a_page_is_not_stale(page: Path) -> None:
@@ -24,7 +21,7 @@ def test_a_page_is_not_stale(page: Path) -> None:
 
 def test_every_parameter_of_the_presence_module_is_there() -> None:
     names = {one.name for one in parameters(settings_classes())}
-    assert {*ORIGINAL, *LATER} - names - AWAITED == set()
+    assert {*ORIGINAL, *LATER} - names == set()
 
 
 def test_every_parameter_of_the_presence_module_has_a_test_that_changes_it() -> None:
@@ -35,7 +32,7 @@ def test_every_parameter_of_the_presence_module_has_a_test_that_changes_it() -> 
         for name in (*ORIGINAL, *LATER)
         if not any(re.search(rf"_{name}(?=_|$)", _without(test, name)) for test in names)
     }
-    assert untested - AWAITED == set()
+    assert untested == set()
 
 
 def _without(test: str, name: str) -> str:
@@ -48,4 +45,4 @@ def _without(test: str, name: str) -> str:
 
 def test_every_number_that_is_counted_says_of_what() -> None:
     bare = {one.name for one in parameters(settings_classes()) if one.allowed.startswith("a whole") and not one.unit}
-    assert bare - AWAITED == set()
+    assert bare == set()

@@ -150,9 +150,9 @@ class StoreSettings(ServiceSettings, TableSettings):
         description="1: a record that is not found in the cache is searched in Postgres, which has every record. "
         "0: a search stops at the cache; dialogs are in Redis, and in Postgres as of the last db_update_period.",
     )
-    db_update_period: Annotated[int, Field(ge=0, le=86400), About("seconds")] = Field(
+    db_update_period: Annotated[int, Field(ge=0, le=86400), About("seconds", only_with=("fallback2db", 0))] = Field(
         100,
-        description="How often dialogs are copied from Redis to Postgres (fallback2db=0). 0: only at shutdown.",
+        description="How often dialogs are copied from Redis to Postgres. 0: only at shutdown.",
     )
     expires_offset: Annotated[int, Field(ge=0, le=3600), About("seconds")] = Field(
         0,
