@@ -13,7 +13,7 @@ import asyncpg
 KINDS = ("presentity", "active_watchers", "watchers")
 TABLES = frozenset(
     (*KINDS, "presentity_state", "delivery", "change_event", "replica", "secret", "subscriber", "xcap",
-     "schema_migration")
+     "dialog_keeping", "schema_migration")
 )  # fmt: skip
 """The names of tables that are ours, now or by the design."""
 
