@@ -146,14 +146,13 @@ class History:
         return [event for event in self.events if isinstance(event, NotifyReceived)]
 
     def taken(self) -> Iterator[Event]:
-        """All events but the NOTIFYs that a watcher refuses: copies that come after a newer one (RFC 3261 12.2.2)."""
-        known: dict[str, dict[int, NotifyReceived]] = defaultdict(dict)
+        """All events but the NOTIFYs that a watcher refuses: those that come after a newer one (RFC 3261 12.2.2)."""
+        highest: dict[str, int] = {}
         for event in self.events:
             if isinstance(event, NotifyReceived):
-                seen = known[event.dialog]
-                if seen.get(event.cseq) == event and event.cseq < max(seen):
+                if event.cseq < highest.get(event.dialog, 0):
                     continue
-                seen.setdefault(event.cseq, event)
+                highest[event.dialog] = event.cseq
             yield event
 
     def acknowledged(self) -> int:
@@ -248,7 +247,7 @@ def violations(history: History, stored: Mapping[str, State], dialogs: Sequence[
 
 def disturbances(history: History) -> list[str]:
     """What a watcher may see where a process died, and only there."""
-    return [*two_outstanding(history), *repeated_ends(history)]
+    return [*two_outstanding(history), *overtaken_notifies(history), *repeated_ends(history)]
 
 
 def lost_changes(history: History, stored: Mapping[str, State]) -> Iterator[str]:
@@ -349,18 +348,29 @@ def stale_starts(history: History) -> Iterator[str]:
 
 
 def wrong_cseqs(history: History) -> Iterator[str]:
-    """NOTIFYs whose CSeq does not rise in their dialog, retransmissions apart (invariant 3)."""
-    last: dict[str, NotifyReceived] = {}
-    for event in history.taken():
-        if not isinstance(event, NotifyReceived):
-            continue
-        before = last.setdefault(event.dialog, event)
-        if event == before:
-            continue
-        if event.cseq <= before.cseq:
-            same = "used again" if event.cseq == before.cseq else f"after {before.cseq}"
-            yield f"dialog {event.dialog}: CSeq {event.cseq} {same}"
-        last[event.dialog] = event
+    """NOTIFYs whose CSeq was used before, or is lower than that of one which knew less (invariant 3)."""
+    known: dict[str, dict[int, NotifyReceived]] = defaultdict(dict)
+    shown: dict[str, dict[str, int]] = defaultdict(dict)
+    for event in history.notifies:
+        seen, newest = known[event.dialog], shown[event.dialog]
+        first = seen.setdefault(event.cseq, event)
+        if first != event:
+            yield f"dialog {event.dialog}: CSeq {event.cseq} used again"
+        state = event.state or NOTHING
+        if event.cseq < max(seen) and any(number > newest.get(name, 0) for name, number in state.items()):
+            yield f"dialog {event.dialog}: CSeq {event.cseq} has news after {max(seen)}"
+        for name, number in state.items():
+            newest[name] = max(number, newest.get(name, 0))
+
+
+def overtaken_notifies(history: History) -> Iterator[str]:
+    """NOTIFYs that came for the first time after a newer one: lost on the way, given up, and sent again too late."""
+    known: dict[str, set[int]] = defaultdict(set)
+    for event in history.notifies:
+        seen = known[event.dialog]
+        if seen and event.cseq not in seen and event.cseq < max(seen):
+            yield f"dialog {event.dialog}: CSeq {event.cseq} came first after {max(seen)}"
+        seen.add(event.cseq)
 
 
 def words_after_the_end(history: History) -> Iterator[str]:

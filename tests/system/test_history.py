@@ -21,6 +21,7 @@ from tests.system.history import (
     late_copies,
     lost_changes,
     not_converged,
+    overtaken_notifies,
     repeated_ends,
     stale_starts,
     states_from_nowhere,
@@ -176,7 +177,13 @@ FAULTS: list[tuple[str, Callable[[History], Iterable[str]], list[Event], str]] =
         [*done(1), *removed(2), *subscribed(), *told(1, {"a": 1})],
         "its removal had been acknowledged",
     ),
-    ("CSeq falls", wrong_cseqs, [*told(2, {}), *told(1, {})], "CSeq 1 after 2"),
+    ("CSeq falls", wrong_cseqs, [*done(1, 2), *told(2, {"a": 1}), *told(1, {"a": 2})], "CSeq 1 has news after 2"),
+    (
+        "overtaken",
+        overtaken_notifies,
+        [*done(1, 2), *told(2, {"a": 2}), *told(1, {"a": 1})],
+        "CSeq 1 came first after 2",
+    ),
     ("CSeq used twice", wrong_cseqs, [*told(1, {}), *told(1, {}, branch="other")], "CSeq 1 used again"),
     ("CSeq used for two bodies", wrong_cseqs, [*told(1, {}), *told(1, {"a": 1})], "CSeq 1 used again"),
     ("late copy", late_copies, [*told(1, {}), *told(2, {}), *told(1, {})], "CSeq 1 came again after 2"),
@@ -241,6 +248,12 @@ def test_a_copy_that_comes_late_is_refused_by_its_watcher_and_tells_it_nothing()
     assert list(late_copies(history)) == ["dialog d: CSeq 1 came again after 2"]
     other = History([*late, *told(1, {"a": 2})])
     assert len(violations(other, {ALICE: {"a": 2}})) == 1
+
+
+def test_an_older_notify_that_comes_late_is_refused_by_its_watcher_and_tells_it_nothing() -> None:
+    late = History([*subscribed(), *done(1, 2), *told(2, {"a": 2}), *told(1, {"a": 1})])
+    assert violations(late, {ALICE: {"a": 2}}) == []
+    assert disturbances(late) == ["dialog d: CSeq 1 came first after 2"]
 
 
 def test_only_the_first_notify_of_a_dialog_is_held_to_what_was_there_before() -> None:
