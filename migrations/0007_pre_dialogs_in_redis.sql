@@ -57,15 +57,19 @@ $$;
 
 -- Begin to fill buckets of the tables in Redis: raise the CSeqs over all that may have been used.
 --
--- In    the mask of the buckets; the buckets to fill; the margin
+-- In    the epoch; the mask of the buckets; the buckets to fill; the margin
 -- Out   how often Redis was filled, this time included
+-- Pre   An error where another epoch has begun.
 -- Locks dialog_keeping, then delivery
-CREATE FUNCTION begin_loading_dialogs_v1(p_mask int4, p_buckets int4[], p_margin int4)
+CREATE FUNCTION begin_loading_dialogs_v1(p_epoch int8, p_mask int4, p_buckets int4[], p_margin int4)
 RETURNS int4 LANGUAGE plpgsql AS $$
 DECLARE
     v_loads int4;
 BEGIN
-    UPDATE dialog_keeping SET loads = loads + 1 RETURNING loads INTO v_loads;
+    UPDATE dialog_keeping SET loads = loads + 1 WHERE epoch = p_epoch RETURNING loads INTO v_loads;
+    IF v_loads IS NULL THEN
+        RAISE 'somebody else has the dialogs now; start this process again';
+    END IF;
     UPDATE delivery AS d
     SET local_cseq = d.local_cseq + p_margin, version = d.version + p_margin,
         sent_version = CASE WHEN d.outstanding_cseq IS NULL THEN d.sent_version ELSE 0 END,
@@ -77,16 +81,22 @@ $$;
 
 -- Write dialogs as Redis has them. Only one process does so at a time, so that no older copy replaces a newer one.
 --
--- In    rows with the columns of active_watchers, ids and keys in hexadecimal, times in seconds from now, and for what
+-- In    the epoch; rows with the columns of active_watchers, ids and keys in hexadecimal, times in seconds from now, and for what
 --       is still to be sent those of delivery, each with `delivery_` before its name (delivery_status NULL: nothing)
--- Locks presentity_state in key order, then active_watchers, delivery
-CREATE FUNCTION keep_dialogs_v1(p_rows jsonb) RETURNS void LANGUAGE plpgsql
+-- Pre   An error where another epoch has begun: what this one knows is old.
+-- Locks dialog_keeping (shared), presentity_state in key order, then active_watchers, delivery
+CREATE FUNCTION keep_dialogs_v1(p_epoch int8, p_rows jsonb) RETURNS void LANGUAGE plpgsql
 SET jit = off
 AS $$
 #variable_conflict use_column
 DECLARE
     v_now timestamptz;
 BEGIN
+    PERFORM 1 FROM dialog_keeping AS k WHERE k.epoch = p_epoch FOR SHARE;
+    IF NOT FOUND THEN
+        RAISE 'somebody else has the dialogs now; start this process again';
+    END IF;
+
     INSERT INTO presentity_state (presentity_hash, presentity_uri, event, version)
     SELECT k.presentity_hash, k.presentity_uri, k.event, nextval('presentity_version')
     FROM (

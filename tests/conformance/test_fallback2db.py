@@ -209,6 +209,10 @@ async def test_parameter_subs_htable_size_and_pres_htable_size_make_the_buckets(
     assert await stores.buckets("subs") == set(), "there is no cache of dialogs besides"
 
 
+async def test_parameter_fallback2db_0_the_redis_of_vedette_up_forgets_no_dialog(stores: Stores) -> None:
+    assert (await stores.redis.config_get("maxmemory-policy"))["maxmemory-policy"] == "noeviction"
+
+
 async def test_parameter_db_update_period_postgres_is_told_each_second(
     cached_set: RunningSet, make_phone: MakePhone, stores: Stores
 ) -> None:

@@ -7,6 +7,7 @@ import asyncpg
 import pytest
 
 from notifier.adapters.postgres import NotifierStore
+from notifier.adapters.redis_dialogs import RedisDialogStore
 from notifier.domain.claims import Claim
 from notifier.domain.outcome_policy import Settlement, Verdict
 from presence_core.domain.subscribe import SubscribeCommand, plan_subscribe
@@ -348,6 +349,27 @@ async def test_a_change_event_that_a_notifier_took_with_it_is_taken_again(
     assert await postgres.fetchval("SELECT count(*) FROM change_event") == 0
 
 
+class AwayAfterMarks(NotifierStore):
+    """Postgres is away as soon as the dialogs are marked."""
+
+    async def forget_changes(self, changes: object) -> None:
+        raise StoreUnavailableError("away")
+
+
+async def test_what_is_marked_is_delivered_though_postgres_is_away_then(
+    core: Core, redis: DialogsInRedis, database: Database, notifier: DialogStore, postgres: asyncpg.Connection
+) -> None:
+    await core.subscribe_one(subscribe())
+    await sent(notifier)
+    await core.publish_one(publish())
+    store = AwayAfterMarks(database, "notifier", patience=40)
+    unlucky = RedisDialogStore(store, redis.tables, "notifier", patience=40, keep_soon=redis.keeper.soon)
+    assert len(await sent(unlucky)) == 1
+    await postgres.execute("UPDATE change_event SET due = clock_timestamp()")
+    assert await sent(notifier) == [], "the event comes again, and owes nobody anything"
+    assert await postgres.fetchval("SELECT count(*) FROM change_event") == 0
+
+
 # who has the dialogs
 
 
@@ -367,6 +389,15 @@ async def test_postgres_takes_the_dialogs_back_and_tells_what_they_owe(
     (claim,) = await NotifierStore(database, "another", patience=40).claim(100, 100)
     assert claim.dialog_id == created.dialog_id
     assert claim.cseq > before.cseq + 1
+    # A process of the old mode that ends late writes nothing over what Postgres knows better.
+    await core.subscribe_one(in_dialog(call, created.to_tag, cseq=9))
+    with pytest.raises(StoreUnavailableError, match="somebody else has the dialogs"):
+        await redis.flush()
+    assert await postgres.fetchval("SELECT remote_cseq FROM active_watchers") == 2
+    await redis.empty()
+    with pytest.raises(StoreUnavailableError, match="somebody else has the dialogs"):
+        await core.subscribe_one(subscribe())
+    # The mode again, and a process that has not noticed.
     with pytest.raises(StoreUnavailableError, match="somebody else has the dialogs"):
         await newer_epoch(redis, core)
 

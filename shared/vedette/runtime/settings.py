@@ -164,7 +164,7 @@ class StoreSettings(ServiceSettings, TableSettings):
     subs_htable_size: Annotated[int, Field(ge=1, le=16), About("power of two")] = Field(
         9, description="The table of dialogs in Redis has 2 to this power buckets."
     )
-    waiting_subs_daysno: Annotated[int, Field(ge=0, le=30), About("days")] = Field(
+    waiting_subs_daysno: Annotated[int, Field(ge=0, le=30), About("days", only_with=("fallback2db", 1))] = Field(
         3,
         description="How long a subscription that ended while it was pending is kept as waiting. 0: not at all.",
     )

@@ -4,6 +4,7 @@ What changed is still told by change events in Postgres, and the version of a pr
 debt is in its bucket: an event becomes marks and debts in one atomic step, and is deleted after that.
 """
 
+import contextlib
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -59,10 +60,12 @@ class RedisDialogStore:
             due = await self._due(seen, dialogs)
             changes = await self._store.claim_changes(events, LEASE, sorted(due))
             claims = await self._mark(due, changes, dialogs)
-            await self._tables.done(OWED, seen, await self._tables.first_times("owed", seen))
             taken = [change for change in changes if change.id is not None]
-            if taken:
-                await self._store.forget_changes(taken)
+            # What is marked is ours, whatever becomes of this: events that stay come again, and mean nothing then.
+            with contextlib.suppress(StoreError):
+                if taken:
+                    await self._store.forget_changes(taken)
+                await self._tables.done(OWED, seen, await self._tables.first_times("owed", seen))
             if claims or (len(taken) < events and len(seen) < BUCKETS):
                 return claims
 
@@ -147,10 +150,8 @@ class RedisDialogStore:
 
     async def _forget(self, ended: dict[str, tuple[list[str], list[tuple[float, str]]]]) -> None:
         """These dialogs of watchers count no more; where that fails, they do until their time is over."""
-        try:
+        with contextlib.suppress(StoreError):
             await self._tables.watchers(ended)
-        except StoreError:
-            return
 
     async def dialogs(self, keys: Sequence[tuple[int, bytes]]) -> list[DialogRecord]:
         """The dialogs with these keys, as far as they are there."""

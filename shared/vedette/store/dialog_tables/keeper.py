@@ -115,7 +115,11 @@ class DialogKeeper:
             absent = await self._tables.absent()
             if absent:
                 loads = await connection.fetchval(
-                    "SELECT begin_loading_dialogs_v1($1, $2, $3)", self._tables.mask, absent, CSEQ_MARGIN
+                    "SELECT begin_loading_dialogs_v1($1, $2, $3, $4)",
+                    self._tables.epoch,
+                    self._tables.mask,
+                    absent,
+                    CSEQ_MARGIN,
                 )
                 # A dialog that Postgres never had may be made again by a late copy of its SUBSCRIBE: its CSeq begins
                 # above those that may have been used.
@@ -193,7 +197,7 @@ class DialogKeeper:
         """One call; what Postgres cannot take is left out."""
         text = msgspec.json.encode([change.columns() for change in changes]).decode()
         try:
-            await self._database.fetch("SELECT keep_dialogs_v1($1)", text)
+            await self._database.fetch("SELECT keep_dialogs_v1($1, $2)", self._tables.epoch, text)
         except PoisonedError as error:
             if len(changes) > 1:
                 middle = len(changes) // 2
