@@ -5,8 +5,9 @@
 --       expires in seconds (0: remove); content type and body (NULL: none); apply false: the request has another
 --       fault, which counts only if the tag matches; sender: the Contact of a watcher who is not told; how many
 --       publications a presentity may have (0: any number); the sender's dialogs as change_event
---       has them, where Redis has the dialogs (`fallback2db=0`; else NULL)
--- Out   one row for each request: verdict 'created' 'modified' 'refreshed' 'removed' 'replayed', 'unmatched' (412)
+--       has them, where Redis has the dialogs (`fallback2db=0`; else NULL). A removal with a body leaves that behind
+--       for `p_linger` seconds, under a tag that is dead
+-- Out   one row for each request: verdict 'created' 'modified' 'refreshed' 'removed' 'lingers' 'replayed', 'unmatched' (412)
 --       'too_many' (403) or 'withheld' (matched, not applied);
 --       sequence and granted seconds of the answer; where the state changed its new version, whether somebody
 --       watches, and the other publications that are alive with their versions
@@ -14,7 +15,7 @@
 CREATE FUNCTION publish_batch_v1(
     p_hash int4[], p_uri text[], p_username text[], p_domain text[], p_event text[], p_key bytea[],
     p_publication bytea[], p_sequence int4[], p_expires int4[], p_content_type text[], p_body bytea[], p_sender text[],
-    p_apply bool[], p_max_publications int4, p_sender_dialogs text[]
+    p_apply bool[], p_max_publications int4, p_sender_dialogs text[], p_linger int4
 ) RETURNS TABLE (
     ordinal int8, verdict text, sequence int4, granted int4, version int8, watched bool,
     other_ids bytea[], other_versions int8[], at timestamptz
@@ -47,16 +48,19 @@ BEGIN
             CASE
                 WHEN p.publication_id IS NULL AND r.sequence IS NULL THEN
                     CASE WHEN p_max_publications > 0 AND p_max_publications <= (
-                        SELECT count(*) FILTER (WHERE o.ended IS NULL AND o.expires > v_now)
+                        -- What lingers takes nobody's place, but there may not be more of it.
+                        SELECT count(*) FILTER (
+                            WHERE o.ended IS NULL AND o.expires > v_now AND (o.granted > 0) = (r.expires > 0))
                         FROM presentity AS o
                         WHERE o.presentity_hash = r.hash AND o.presentity_uri = r.uri AND o.event = r.event
                     ) THEN 'too_many' ELSE 'created' END
                 WHEN p.publication_id IS NULL THEN 'unmatched'
                 WHEN p.last_key = r.key THEN 'replayed'
                 WHEN r.sequence IS NULL THEN 'late'
-                WHEN p.ended IS NOT NULL OR p.expires <= v_now OR p.sequence <> r.sequence THEN 'unmatched'
+                WHEN p.ended IS NOT NULL OR p.expires <= v_now OR p.sequence <> r.sequence
+                    OR p.granted = 0 THEN 'unmatched'
                 WHEN NOT r.apply THEN 'withheld'
-                WHEN r.expires = 0 THEN 'removed'
+                WHEN r.expires = 0 THEN CASE WHEN r.body IS NULL THEN 'removed' ELSE 'lingers' END
                 WHEN r.body IS NULL OR (r.body = p.body AND r.content_type = p.content_type) THEN 'refreshed'
                 ELSE 'modified'
             END AS verdict
@@ -69,7 +73,11 @@ BEGIN
     -- batch, since hash joins are off.
     decided AS MATERIALIZED (
         SELECT j.*, CASE WHEN j.changes THEN nextval('presentity_version') END AS version
-        FROM (SELECT j.*, j.verdict IN ('created', 'modified', 'removed') AS changes FROM judged AS j) AS j
+        FROM (
+            SELECT j.*, j.verdict IN ('created', 'modified', 'removed', 'lingers') AS changes,
+                make_interval(secs => CASE WHEN j.expires = 0 THEN p_linger ELSE j.expires END) AS lifetime
+            FROM judged AS j
+        ) AS j
     ),
     seen AS MATERIALIZED (
         SELECT d.*, d.changes AND (p_sender_dialogs IS NOT NULL OR EXISTS (
@@ -103,7 +111,7 @@ BEGIN
         INSERT INTO presentity (presentity_hash, publication_id, presentity_uri, username, domain, event, sequence,
             etag, expires, received_time, content_type, body, sender, version, last_key, granted)
         SELECT j.hash, j.publication, j.uri, j.username, j.domain, j.event, 1,
-            encode(j.publication, 'hex') || '.1', v_now + make_interval(secs => j.expires), v_now,
+            encode(j.publication, 'hex') || '.1', v_now + j.lifetime, v_now,
             j.content_type, j.body, j.sender, j.version, j.key, j.expires
         FROM seen AS j
         WHERE j.verdict = 'created'
@@ -112,10 +120,15 @@ BEGIN
         UPDATE presentity AS p
         SET sequence = p.sequence + 1,
             etag = encode(p.publication_id, 'hex') || '.' || (p.sequence + 1),
-            expires = v_now + make_interval(secs => j.expires),
-            received_time = CASE j.verdict WHEN 'modified' THEN v_now ELSE p.received_time END,
-            content_type = CASE j.verdict WHEN 'modified' THEN j.content_type ELSE p.content_type END,
-            body = CASE j.verdict WHEN 'modified' THEN j.body WHEN 'removed' THEN ''::bytea ELSE p.body END,
+            expires = CASE j.verdict WHEN 'removed' THEN v_now ELSE v_now + j.lifetime END,
+            received_time = CASE WHEN j.verdict IN ('modified', 'lingers') THEN v_now ELSE p.received_time END,
+            content_type = CASE
+                WHEN j.verdict IN ('modified', 'lingers') THEN j.content_type ELSE p.content_type
+            END,
+            body = CASE
+                WHEN j.verdict IN ('modified', 'lingers') THEN j.body WHEN j.verdict = 'removed' THEN ''::bytea
+                ELSE p.body
+            END,
             sender = CASE j.verdict WHEN 'refreshed' THEN p.sender ELSE j.sender END,
             version = coalesce(j.version, p.version),
             last_key = j.key,
@@ -123,7 +136,7 @@ BEGIN
             ended = CASE j.verdict WHEN 'removed' THEN v_now END
         FROM seen AS j
         WHERE p.presentity_hash = j.hash AND p.publication_id = j.publication
-            AND j.verdict IN ('modified', 'refreshed', 'removed')
+            AND j.verdict IN ('modified', 'refreshed', 'removed', 'lingers')
     ),
     told AS (
         INSERT INTO change_event (presentity_hash, presentity_uri, event, due, sender, sender_before, sender_after)

@@ -24,11 +24,6 @@ CAPTURES = FOLDER / "client-captures"
 # shapes of many clients
 
 
-def is_for_later(data: bytes) -> bool:
-    """Whether it is about an event package that is not served yet; the index says what a server with it answers."""
-    return re.search(rb"(?m)^Event: *dialog", data) is not None
-
-
 @pytest.mark.parametrize("vector", SHAPES, ids=str)
 async def test_a_message_of_a_client_gets_the_answer_that_the_index_expects(
     running_set: RunningSet, make_phone: MakePhone, vector: Vector
@@ -37,8 +32,6 @@ async def test_a_message_of_a_client_gets_the_answer_that_the_index_expects(
     statuses = {int(word.removeprefix("response:")) for word in vector.expected if word.startswith("response:")}
     if vector.expected == ["response-example"]:
         statuses = {481}
-    if is_for_later(data) and statuses & {200}:
-        statuses = statuses - {200} | {489}
     if b"@" not in data.split(b" ")[1] and b";tag=" not in Message.read(data)["to"].encode():
         statuses.add(404)  # no user, no presentity: that comes before what is wrong with the body
     assert statuses

@@ -5,6 +5,7 @@ import re
 import socket
 from dataclasses import dataclass
 from pathlib import Path
+from xml.sax.saxutils import escape
 
 import pytest
 
@@ -42,8 +43,8 @@ class Package:
             "EVENT": self.event,
             "TYPE": self.media_type,
             "BODY": self.body,
-            "BEFORE": self.before.replace("<", "&lt;"),
-            "AFTER": self.after.replace("<", "&lt;"),
+            "BEFORE": escape(self.before, {'"': "&quot;"}),
+            "AFTER": escape(self.after, {'"': "&quot;"}),
         }.items():
             scenario = scenario.replace(f"@{name}@", text)
         return scenario
@@ -65,12 +66,22 @@ MESSAGE_SUMMARY = Package(
     "Messages-Waiting: yes.+Voice-Message: [0-9]+/0",
 )
 
+DIALOG = Package(
+    "dialog",
+    "application/dialog-info+xml",
+    '<dialog-info xmlns="urn:ietf:params:xml:ns:dialog-info" version="0" state="full" '
+    'entity="sip:[run]-[call_number]@example.com"><dialog id="d[call_number]" call-id="d[call_number]" '
+    'direction="initiator"><state>early</state></dialog></dialog-info>',
+    'version="0" state="full" entity="sip:[^"]+"/>',
+    'version="1" state="full" .*<state>early</state>',
+)
+
 
 @pytest.mark.parametrize("transport", ["udp", "tcp"])
 @pytest.mark.parametrize(
     ("scenario", "package"),
-    [("publish", PRESENCE), ("watch", PRESENCE), ("watch", MESSAGE_SUMMARY)],
-    ids=["publish", "watch", "watch message-summary"],
+    [("publish", PRESENCE), ("watch", PRESENCE), ("watch", MESSAGE_SUMMARY), ("watch", DIALOG)],
+    ids=["publish", "watch", "watch message-summary", "watch dialog"],
 )
 async def test_hundreds_of_calls_of_sipp_end_well(
     running_set: RunningSet, tmp_path: Path, scenario: str, package: Package, transport: str

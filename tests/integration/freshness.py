@@ -82,7 +82,7 @@ class World:
         self._requests = 0
         self._flows = [
             (
-                PublishFlow(core.store.publish, announcer, core.policy, FlowLimits()),
+                PublishFlow(core.store.publish, announcer, core.policy, FlowLimits(), core.store.held),
                 SubscribeFlow(core.store.subscribe, announcer, core.policy, FlowLimits()),
             )
             for core, announcer in cores

@@ -14,6 +14,7 @@ from presence_core.adapters.redis_dialogs import RedisDialogs
 from presence_core.domain.policy import Policy
 from presence_core.domain.publish import PublishVerdict, conclude_publish, plan_publish
 from presence_core.domain.subscribe import SubscribeVerdict, conclude_subscribe, plan_subscribe
+from presence_core.domain.succession import needs_held, succeed
 from tests.integration.dialogs_in_redis import DialogsInRedis
 from vedette.records import DialogRecord
 from vedette.rpc.contract import Outcome, PublishCall, Reply, SubscribeCall
@@ -76,6 +77,9 @@ class Core:
         commands = [plan_publish(call, self.policy) for call in calls]
         planned = [command for command in commands if not isinstance(command, Reply)]
         assert len(planned) == len(commands), commands
+        wanted = needs_held(planned)
+        held = {item.publication_id: item for item in await self.store.held(wanted)} if wanted else {}
+        planned = [succeed(command, held.get(command.publication_id), self.policy) for command in planned]
         verdicts: Sequence[PublishVerdict] = await self.store.publish(planned)
         return [
             Answer(v.verdict, conclude_publish(command, v, self.policy), v.version, v.watched, v.others)

@@ -248,7 +248,7 @@ async def house(core: Core, database: Database, link: RedisLink) -> AsyncIterato
     telling = asyncio.create_task(announcer.tell())
     yield House(
         core,
-        PublishFlow(core.store.publish, announcer, core.policy, FlowLimits()),
+        PublishFlow(core.store.publish, announcer, core.policy, FlowLimits(), core.store.held),
         SubscribeFlow(core.store.subscribe, announcer, core.policy, FlowLimits()),
         announcer,
         store,

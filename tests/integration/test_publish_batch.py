@@ -290,7 +290,7 @@ def requests_handler(core: Core, limits: FlowLimits | None = None) -> RequestsHa
     limits = limits or FlowLimits()
     announcer = Deaf()
     return RequestsHandler(
-        PublishFlow(core.store.publish, announcer, core.policy, limits),
+        PublishFlow(core.store.publish, announcer, core.policy, limits, core.store.held),
         SubscribeFlow(core.store.subscribe, announcer, core.policy, limits),
     )
 

@@ -357,7 +357,7 @@ class Collecting:
 def requests_handler(core: Core, announcer: Collecting | None = None) -> RequestsHandler:
     announcer = announcer or Collecting()
     return RequestsHandler(
-        PublishFlow(core.store.publish, announcer, core.policy, FlowLimits()),
+        PublishFlow(core.store.publish, announcer, core.policy, FlowLimits(), core.store.held),
         SubscribeFlow(core.judge, announcer, core.policy, FlowLimits()),
     )
 

@@ -6,7 +6,7 @@ from notifier.domain.views import ViewKey, Views, watched_by
 from notifier.domain.watchers import Span
 from tests.integration.replicas import DialogStore
 from tests.watcherinfo import SeenDocument, WatcherTable
-from vedette.documents.watcherinfo import VersionedDocument
+from vedette.documents.versioned import VersionedDocument
 from vedette.rpc.contract import Outcome
 
 MEDIA_TYPE = "application/watcherinfo+xml"

@@ -16,6 +16,7 @@ from notifier.flows.expiry import Expiry
 from notifier.flows.recovery import Recovery
 from notifier.flows.settling import Settling
 from notifier.settings import NotifierSettings
+from vedette.events.package import Preferences
 from vedette.rpc.client import Peers
 from vedette.rpc.contract import LEAVING, OUTCOMES
 from vedette.rpc.discovery import Discovery
@@ -81,7 +82,11 @@ async def _serve(settings: NotifierSettings, identity: Identity, stop: asyncio.E
     delivery = Delivery(
         store,
         reader,
-        Views(settings.remember_documents, offline_body=bool(settings.notify_offline_body)),
+        Views(
+            settings.remember_documents,
+            offline_body=bool(settings.notify_offline_body),
+            preferences=Preferences(force_single_dialog=bool(settings.force_single_dialog)),
+        ),
         edges,
         bell_heard=lambda: bell.connected,
         edge_gone=recovery.suspect,

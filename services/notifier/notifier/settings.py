@@ -25,8 +25,8 @@ class NotifierSettings(StoreSettings):
     mix_dialog_presence: Annotated[
         Switch,
         About(
-            without_effect="The event package dialog is not served yet, so there is no dialog state to mix in. A "
-            "phone that is in a call says so in its own PUBLISH (activities of RFC 4480)."
+            without_effect="Dialog state is served as the event dialog, and not mixed into presence yet. A phone "
+            "that is in a call says so in its own PUBLISH (activities of RFC 4480)."
         ),
     ] = Field(0, description="1: a presentity whose dialog state shows a call is shown as on the phone.")
     suppress_unchanged: Switch = Field(
@@ -39,6 +39,11 @@ class NotifierSettings(StoreSettings):
         description="1: a NOTIFY without an answer, or that cannot be delivered, ends the subscription (RFC 6665, "
         "4.2.2). 0: the state is sent again after a pause (5 s, doubled each time), the fifth failure in a row ends "
         "it.",
+    )
+    force_single_dialog: Switch = Field(
+        0,
+        description="1: watchers of the event dialog see the most interesting call of a line only (early, confirmed, "
+        "proceeding, trying, terminated). 0: all of them, the most interesting one first.",
     )
     notify_offline_body: Switch = Field(
         1,

@@ -79,7 +79,7 @@ async def _serve_core(settings: CoreSettings, identity: Identity, stop: asyncio.
     limits = FlowLimits(settings.db_batch, settings.db_calls, settings.queue_size)
     in_redis = None if dialogs is None else RedisDialogs(dialogs.tables, policy)
     store = DecidingStore(database, policy, in_redis)
-    publish = PublishFlow(store.publish, announcer, policy, limits)
+    publish = PublishFlow(store.publish, announcer, policy, limits, store.held)
     judge = store.subscribe if in_redis is None else in_redis.subscribe
     subscribe = SubscribeFlow(judge, announcer, policy, limits)
     heartbeat = Heartbeat(identity, database)

@@ -29,6 +29,11 @@ class CoreSettings(StoreSettings):
         3600, description="A longer PUBLISH or SUBSCRIBE is granted this much."
     )
     max_expires_publish: Seconds = Field(0, description="max_expires for PUBLISH alone. 0: max_expires.")
+    max_expires_early: Seconds = Field(
+        180,
+        description="max_expires for a PUBLISH that shows only calls that are being set up (event dialog): the lamp "
+        "of a phone that has fallen silent while it rang goes out. 0: max_expires_publish.",
+    )
     max_expires_subscribe: Seconds = Field(0, description="max_expires for SUBSCRIBE alone. 0: max_expires.")
     min_expires_action: Annotated[Literal[1, 2], BeforeValidator(whole_number)] = Field(
         1, description="What becomes of a lifetime below min_expires. 1: 423 with Min-Expires; 2: it is raised."
@@ -97,6 +102,7 @@ class CoreSettings(StoreSettings):
             raise_brief=self.min_expires_action == 2,
             max_expires_publish=self.max_expires_publish or self.max_expires,
             max_expires_subscribe=self.max_expires_subscribe or self.max_expires,
+            max_expires_early=self.max_expires_early,
             expires_offset=self.expires_offset,
             cseq_offset=self.cseq_offset,
             sip_uri_match=bool(self.sip_uri_match),

@@ -17,6 +17,7 @@ from typing import cast
 
 from lxml import etree
 
+from vedette.documents.xml_copy import copy_below, namespace
 from vedette.documents.xml_reader import DocumentError, read_document
 
 PIDF = "urn:ietf:params:xml:ns:pidf"
@@ -107,9 +108,9 @@ def compose_tree(entity: str, documents: Sequence[PublishedDocument]) -> etree._
         tangled = _is_tangled(published, root.nsmap)
         for child in published.iterchildren(tag=etree.Element):
             kind = tuples if child.tag == _TUPLE else notes if child.tag == _NOTE else others
-            if kind is others and _namespace(child) in {"", PIDF}:
+            if kind is others and namespace(child) in {"", PIDF}:
                 continue
-            element = _copy(child, root) if tangled else child
+            element = copy_below(root, child) if tangled else child
             _scope_ids(element, scope, seen)
             if element.tag in _RANKS:
                 _put_in_order(element)
@@ -136,40 +137,12 @@ def _is_open(published: etree._Element) -> bool:
     return any((basic.text or "").strip().lower() == "open" for basic in published.iter(_BASIC))
 
 
-def _namespace(element: etree._Element) -> str:
-    return etree.QName(element).namespace or ""
-
-
 def _is_tangled(published: etree._Element, prefixes: dict[str | None, str]) -> bool:
     """Whether its declarations shadow one another or ours, which lxml does not see when it moves elements."""
     return len(prefixes) >= _MAX_PREFIXES or any(
         not uri or (prefix and (uri == PIDF or prefixes.get(prefix, uri) != uri))
         for _, (prefix, uri) in etree.iterwalk(published, events=("start-ns",))
     )
-
-
-def _copy(published: etree._Element, parent: etree._Element) -> etree._Element:
-    """The element written anew below `parent`, each name with the prefix that means its namespace there.
-
-    Comments are left out, and elements of no namespace: the schema has no place for them, and below a default
-    namespace they would be taken for PIDF's own.
-    """
-    nsmap = {published.prefix: _namespace(published)} if published.prefix else None
-    copy = etree.SubElement(
-        parent, published.tag, {str(name): str(value) for name, value in published.attrib.items()}, nsmap
-    )
-    copy.text = published.text
-    last: etree._Element | None = None
-    for node in published:
-        tag: object = node.tag
-        if isinstance(tag, str) and _namespace(node):
-            last = _copy(node, copy)
-            last.tail = node.tail
-        elif node.tail and last is not None:
-            last.tail = (last.tail or "") + node.tail
-        elif node.tail:
-            copy.text = (copy.text or "") + node.tail
-    return copy
 
 
 def _scope_ids(element: etree._Element, scope: str, seen: dict[str, int]) -> None:
@@ -179,7 +152,7 @@ def _scope_ids(element: etree._Element, scope: str, seen: dict[str, int]) -> Non
     """
     for node in element.iter(etree.Element):
         published = node.get("id")
-        if (published is None and node.tag not in _NEED_ID) or _namespace(node) not in _SCOPED:
+        if (published is None and node.tag not in _NEED_ID) or namespace(node) not in _SCOPED:
             continue
         name = _NOT_IN_NAMES.sub("_", published or "t")
         if not (name[0].isalpha() or name[0] == "_"):

@@ -1,12 +1,11 @@
-"""Watcher information documents, application/watcherinfo+xml (RFC 3858). Only written here, never read.
-
-The version differs from dialog to dialog while the rest is the same for all, so a document has a place for it.
-"""
+"""Watcher information documents, application/watcherinfo+xml (RFC 3858). Only written here, never read."""
 
 import re
 from collections.abc import Iterable
 from typing import NamedTuple
 from xml.sax.saxutils import escape
+
+from vedette.documents.versioned import VersionedDocument
 
 WATCHERINFO = "urn:ietf:params:xml:ns:watcherinfo"
 
@@ -29,17 +28,6 @@ class Watcher(NamedTuple):
     """Seconds until it expires; None: not told."""
     duration: int | None = None
     """Seconds since it was made; None: not told."""
-
-
-class VersionedDocument(NamedTuple):
-    """A document without its version; the digits belong before the octet at `version_at`."""
-
-    body: bytes
-    version_at: int
-
-    def with_version(self, version: int) -> bytes:
-        """The document of that version."""
-        return self.body[: self.version_at] + b"%d" % version + self.body[self.version_at :]
 
 
 def compose(resource: str, package: str, watchers: Iterable[Watcher], *, full: bool) -> VersionedDocument:

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 from vedette.documents import message_summary
 from vedette.documents.message_summary import Summary
-from vedette.events.package import EventPackage, Publication
+from vedette.documents.versioned import VersionedDocument
+from vedette.events.package import EventPackage, Preferences, Publication
 
 SUMMARY_TYPE = "application/simple-message-summary"
 
@@ -13,10 +14,12 @@ def _check(_media_type: str, body: bytes) -> str | None:
     return message_summary.check(body)
 
 
-def _compose(entity: str, publications: Sequence[Publication], _media_type: str) -> bytes:
+def _compose(
+    entity: str, publications: Sequence[Publication], _media_type: str, _preferences: Preferences
+) -> VersionedDocument:
     """Of several summaries the one that came last."""
     newest = message_summary.read(publications[0].body) if publications else Summary(waiting=False)
-    return message_summary.compose(entity, newest)
+    return VersionedDocument(message_summary.compose(entity, newest))
 
 
 MESSAGE_SUMMARY = EventPackage(

@@ -4,7 +4,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from vedette.documents.watcherinfo import VersionedDocument, Watcher
+from vedette.documents.versioned import VersionedDocument
+from vedette.documents.watcherinfo import Watcher
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,6 +15,26 @@ class Publication:
     publication_id: bytes
     content_type: str
     body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Preferences:
+    """What operators choose of how documents are composed."""
+
+    force_single_dialog: bool = False
+    """Only the most interesting dialog of a presentity is shown."""
+
+
+@dataclass(frozen=True, slots=True)
+class Succession:
+    """For a package whose states follow from one another, so that a new body alone does not say what holds."""
+
+    merge: Callable[[bytes, bytes], bytes]
+    """(the body that a publication has, the one that changes it) -> the body that it has from now on."""
+    remains: Callable[[bytes | None, bytes | None], bytes | None]
+    """(the body that a publication has, the body of its removal) -> what is remembered of it for a while."""
+    is_provisional: Callable[[bytes], bool]
+    """Whether a body holds for a short while only unless it is published again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,11 +50,15 @@ class EventPackage:
     """Seconds, where the request names none."""
     check: Callable[[str, bytes], str | None]
     """(media type, body) -> why it cannot be published, None where it can."""
-    compose: Callable[[str, Sequence[Publication], str], bytes]
-    """(presentity, publications with the newest state first, media type) -> document. With no publications the
-    package's neutral document; b"" where the package has none."""
+    compose: Callable[[str, Sequence[Publication], str, Preferences], VersionedDocument]
+    """(presentity, publications with the newest state first, media type, preferences) -> document. With no
+    publications the package's neutral document."""
     neutral_is_optional: bool = False
     """Whether `notify_offline_body=0` leaves the neutral document out."""
+    succession: Succession | None = None
+    watches_line: bool = False
+    """Whether a SUBSCRIBE means the user of its Contact in the domain of its From, which phones of a shared line have
+    in common, and not its Request-URI."""
 
 
 class ComposeWatchers(Protocol):

@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 
 from vedette.documents import pidf, xpidf
-from vedette.events.package import EventPackage, Publication
+from vedette.documents.versioned import VersionedDocument
+from vedette.events.package import EventPackage, Preferences, Publication
 
 PIDF_TYPE = "application/pidf+xml"
 XPIDF_TYPE = "application/xpidf+xml"
@@ -14,9 +15,12 @@ def _check(_media_type: str, body: bytes) -> str | None:
     return pidf.check(body)
 
 
-def _compose(entity: str, publications: Sequence[Publication], media_type: str) -> bytes:
+def _compose(
+    entity: str, publications: Sequence[Publication], media_type: str, _preferences: Preferences
+) -> VersionedDocument:
     documents = [pidf.PublishedDocument(item.body, item.publication_id.hex()[:SCOPE_LENGTH]) for item in publications]
-    return xpidf.compose(entity, documents) if media_type == XPIDF_TYPE else pidf.compose(entity, documents)
+    compose = xpidf.compose if media_type == XPIDF_TYPE else pidf.compose
+    return VersionedDocument(compose(entity, documents))
 
 
 PRESENCE = EventPackage(

@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 
 from vedette.documents import watcherinfo
-from vedette.events.package import EventPackage, Publication, WatcherInfoPackage
+from vedette.documents.versioned import VersionedDocument
+from vedette.events.package import EventPackage, Preferences, Publication, WatcherInfoPackage
 
 WATCHERINFO_TYPE = "application/watcherinfo+xml"
 SUFFIX = ".winfo"
@@ -13,13 +14,13 @@ SUFFIX = ".winfo"
 def winfo_of(base: EventPackage) -> WatcherInfoPackage:
     """The package that shows the watchers of `base`."""
 
-    def compose_watchers(
-        entity: str, watchers: Sequence[watcherinfo.Watcher], *, full: bool
-    ) -> watcherinfo.VersionedDocument:
+    def compose_watchers(entity: str, watchers: Sequence[watcherinfo.Watcher], *, full: bool) -> VersionedDocument:
         return watcherinfo.compose(entity, base.name, watchers, full=full)
 
-    def compose(entity: str, _publications: Sequence[Publication], _media_type: str) -> bytes:
-        return compose_watchers(entity, (), full=True).with_version(0)
+    def compose(
+        entity: str, _publications: Sequence[Publication], _media_type: str, _preferences: Preferences
+    ) -> VersionedDocument:
+        return compose_watchers(entity, (), full=True)
 
     return WatcherInfoPackage(
         name=base.name + SUFFIX,

@@ -22,7 +22,7 @@ ORIGINAL = (
 LATER = (
     "max_expires_publish", "max_expires_subscribe", "min_expires", "min_expires_action", "db_update_period",
     "waiting_subs_daysno", "contact_user", "end_sub_on_timeout", "notify_offline_body", "mix_dialog_presence",
-    "sip_uri_match", "cseq_offset", "subs_respond_200",
+    "sip_uri_match", "cseq_offset", "subs_respond_200", "force_single_dialog",
 )  # fmt: skip
 """Those that later versions, and Kamailio, have added."""
 
@@ -51,8 +51,8 @@ REPLACED = {
     "retrieve_order": "docs/composition.md says in which order documents are composed.",
     "retrieve_order_by": "docs/composition.md says in which order documents are composed.",
     "xavp_cfg": "docs/composition.md says in which order documents are composed.",
-    "bla_presentity_spec": "Shared lines are not served yet.",
-    "bla_fix_remote_target": "Shared lines are not served yet.",
+    "bla_presentity_spec": "A phone's line is the user of its Contact in the domain of its From.",
+    "bla_fix_remote_target": "Phones of a shared line always get the remote identity as the remote target.",
     "cluster_id": _REPLICAS,
     "cluster_federation_mode": _REPLICAS,
     "cluster_be_active_shtag": _REPLICAS,

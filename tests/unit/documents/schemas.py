@@ -1,4 +1,4 @@
-"""The schemas of PIDF, the data model, RPID and watcherinfo as an oracle, read where other people's files lie."""
+"""The schemas of the documents we write, as an oracle, read where other people's files lie."""
 
 from functools import cache
 from typing import Any
@@ -58,6 +58,11 @@ def faults(document: bytes) -> list[str]:
 def watcherinfo_faults(document: bytes) -> list[str]:
     """What the schema of RFC 3858 says against a document; [] where it is valid."""
     return _faults(_schema((_SCHEMAS / "watcherinfo.xsd").read_bytes()), document)
+
+
+def dialog_info_faults(document: bytes) -> list[str]:
+    """What the schema of RFC 4235 says against a document; [] where it is valid."""
+    return _faults(_schema((_SCHEMAS / "dialog-info.xsd").read_bytes()), document)
 
 
 def _faults(schema: etree.XMLSchema, document: bytes) -> list[str]:

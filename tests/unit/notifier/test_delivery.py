@@ -26,7 +26,7 @@ from tests.unit.rpc.serving import hello, peers_of, served_together
 from tests.wait import until_true
 from tests.watcherinfo import read
 from vedette.documents.pidf import neutral
-from vedette.documents.watcherinfo import VersionedDocument
+from vedette.documents.versioned import VersionedDocument
 from vedette.identity import presentity_hash
 from vedette.records import PublicationRecord
 from vedette.rpc import client as rpc_client

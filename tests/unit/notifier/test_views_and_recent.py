@@ -1,5 +1,6 @@
 """Documents composed once and remembered a while (rows CMP-10, PRS-12, PRS-18, NOT-24)."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import permutations
 
@@ -12,6 +13,8 @@ from notifier.domain.recent import Recent
 from notifier.domain.views import NO_VIEW, ViewKey, Views, digest_of
 from tests.unit.notifier.claimed import ALICE
 from vedette.documents.pidf import PIDF, neutral
+from vedette.documents.versioned import VersionedDocument
+from vedette.events.package import Preferences, Publication
 from vedette.events.registry import PACKAGES
 from vedette.records import PublicationRecord
 from vedette.rpc.contract import Document
@@ -116,7 +119,12 @@ def test_a_view_that_cannot_be_composed_is_not_remembered() -> None:
 
 
 def test_views_are_bounded_by_octets_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    package = replace(PACKAGES["presence"], compose=lambda _uri, publications, _type: publications[0].body)
+    def compose(
+        _uri: str, publications: Sequence[Publication], _type: str, _preferences: Preferences
+    ) -> VersionedDocument:
+        return VersionedDocument(publications[0].body)
+
+    package = replace(PACKAGES["presence"], compose=compose)
     monkeypatch.setattr(views_module, "PACKAGES", {"presence": package})
     monkeypatch.setattr(views_module, "MAX_OCTETS", 50_000)
     views = Views(1000)

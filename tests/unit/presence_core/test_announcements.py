@@ -7,6 +7,7 @@ import pytest
 from presence_core.domain.policy import Policy
 from presence_core.domain.publish import PublishCommand, PublishVerdict
 from presence_core.domain.subscribe import SubscribeCommand, SubscribeVerdict
+from presence_core.domain.succession import Held
 from presence_core.flows.announcements import MANIFEST_SECONDS, dialog_entries, published_entries
 from presence_core.flows.handle_publish import PublishFlow
 from presence_core.flows.handle_subscribe import SubscribeFlow
@@ -117,6 +118,11 @@ class Told:
         self.wakes.append(wake)
 
 
+async def nothing_held(_commands: list[PublishCommand]) -> list[Held]:
+    """No publication of a package whose states follow from one another."""
+    return []
+
+
 def publish_flow(told: Told, *answers: PublishVerdict | Exception) -> PublishFlow:
     """A flow whose database gives the answers in turn, one for each request."""
     left = list(answers)
@@ -130,7 +136,7 @@ def publish_flow(told: Told, *answers: PublishVerdict | Exception) -> PublishFlo
             found.append(answer)
         return found
 
-    return PublishFlow(apply, told, POLICY, FlowLimits())
+    return PublishFlow(apply, told, POLICY, FlowLimits(), nothing_held)
 
 
 async def reply_to(flow: PublishFlow, body: bytes = b"") -> Reply:
@@ -169,7 +175,7 @@ async def test_pub_19_one_presentitys_publishes_are_never_in_one_call() -> None:
         calls.append(len(commands))
         return [verdict("created") for _ in commands]
 
-    flow = PublishFlow(apply, Told(), POLICY, FlowLimits())
+    flow = PublishFlow(apply, Told(), POLICY, FlowLimits(), nothing_held)
     answers = flow.handle_publish([publish(ALICE), publish(ALICE), publish("sip:bob@example.com")])
     assert all(not isinstance(answer, Reply) for answer in answers)
     await flow.drain()

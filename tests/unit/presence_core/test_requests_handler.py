@@ -13,7 +13,7 @@ from presence_core.flows.handle_publish import PublishFlow
 from presence_core.flows.handle_subscribe import SubscribeFlow
 from presence_core.flows.request_flow import FlowLimits
 from tests.integration.calls import publish, subscribe
-from tests.unit.presence_core.test_announcements import Told
+from tests.unit.presence_core.test_announcements import Told, nothing_held
 from tests.wait import until_true
 from vedette.rpc.contract import UNKNOWN, Call, Reply, ReplyBatch, RequestBatch
 from vedette.store.database import StoreUndecidedError
@@ -31,7 +31,7 @@ async def subscribes(commands: list[SubscribeCommand]) -> list[SubscribeVerdict]
 
 def handler(*, subscribe_with: object = subscribes) -> RequestsHandler:
     return RequestsHandler(
-        PublishFlow(publishes, Told(), POLICY, FlowLimits()),
+        PublishFlow(publishes, Told(), POLICY, FlowLimits(), nothing_held),
         SubscribeFlow(subscribe_with, Told(), POLICY, FlowLimits()),  # type: ignore[arg-type]
     )
 

@@ -151,8 +151,8 @@ def test_uas_18_uas_19_uas_20_and_pub_23_options_says_what_we_can_do() -> None:
         assert made.status == 200
         assert dict(made.headers) == {
             "Allow": ALLOW,
-            "Allow-Events": "message-summary, presence",
-            "Accept": "application/pidf+xml, application/simple-message-summary",
+            "Allow-Events": "dialog, message-summary, presence",
+            "Accept": "application/dialog-info+xml, application/pidf+xml, application/simple-message-summary",
             "Accept-Encoding": "identity",
             "Accept-Language": "en",
             "Supported": "",

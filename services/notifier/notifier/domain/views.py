@@ -6,7 +6,8 @@ from typing import NamedTuple
 
 from notifier.domain.recent import Recent
 from notifier.domain.watchers import Span, WatcherRows, shown
-from vedette.events.package import Publication, WatcherInfoPackage
+from vedette.documents.versioned import VersionedDocument
+from vedette.events.package import Preferences, Publication, WatcherInfoPackage
 from vedette.events.registry import PACKAGES
 from vedette.records import PublicationRecord
 from vedette.rpc.contract import Document
@@ -49,8 +50,15 @@ def digest_of(document: Document) -> bytes:
 class Views:
     """The documents of late; `compositions` counts how many were made."""
 
-    def __init__(self, limit: int, *, offline_body: bool = True) -> None:
+    def __init__(
+        self,
+        limit: int,
+        *,
+        offline_body: bool = True,
+        preferences: Preferences = Preferences(),  # noqa: B008 - frozen
+    ) -> None:
         """Without `offline_body` nothing stands for what is not published, where the package allows that."""
+        self._preferences = preferences
         self._views: Recent[ViewKey, View] = Recent(limit, max_weight=MAX_OCTETS, weigh=_octets)
         self._offline_body = offline_body
         self.compositions = 0
@@ -63,15 +71,16 @@ class Views:
         """The document of a presentity that consists of these publications, in any order."""
         package = PACKAGES[key.event]
         newest_first = sorted(publications, key=lambda p: (-p.version, p.publication_id))
-        body = b""
+        composed = VersionedDocument(b"")
         if newest_first or self._offline_body or not package.neutral_is_optional:
-            body = package.compose(
+            composed = package.compose(
                 key.presentity_uri,
                 [Publication(p.publication_id, p.content_type, p.body) for p in newest_first],
                 key.media_type,
+                self._preferences,
             )
         self.compositions += 1
-        document = Document(key.media_type, body)
+        document = Document(key.media_type, *composed)
         view = View(document, digest_of(document))
         self._views.put(key, view)
         return view

@@ -6,13 +6,19 @@ from operator import attrgetter
 
 from presence_core.adapters.redis_dialogs import RedisDialogs
 from presence_core.domain.policy import Policy
-from presence_core.domain.publish import PublishCommand, PublishVerdict
+from presence_core.domain.publish import LINGER, PublishCommand, PublishVerdict
 from presence_core.domain.subscribe import SubscribeCommand, SubscribeVerdict
+from presence_core.domain.succession import Held
 from vedette.records import DialogRecord, join_routes, split_routes, write_flow
 from vedette.sip.uri import split_aor
 from vedette.store.database import Database
 
-_PUBLISH = "SELECT * FROM publish_batch_v1($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)"
+_PUBLISH = "SELECT * FROM publish_batch_v1($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)"
+_HELD = """
+SELECT p.publication_id, p.sequence, p.body, p.content_type
+FROM unnest($1::int4[], $2::bytea[]) AS k (presentity_hash, publication_id)
+JOIN presentity AS p USING (presentity_hash, publication_id)
+"""
 _SUBSCRIBE = (
     "SELECT * FROM subscribe_batch_v1($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, "
     "$18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $29, $30, $31, $32)"
@@ -50,6 +56,7 @@ class DecidingStore:
             [command.refusal is None for command in batch],
             self._policy.max_publications,
             None if self._in_redis is None else await self._in_redis.of_senders(batch),
+            LINGER,
         )
         verdicts: dict[int, PublishVerdict] = {}
         for ordinal, verdict, sequence, granted, version, watched, ids, versions, at in rows:
@@ -58,6 +65,15 @@ class DecidingStore:
                 verdict, sequence or 0, granted or 0, at.timestamp(), version, bool(watched), others
             )
         return [verdicts[index] for index in range(len(commands))]
+
+    async def held(self, commands: list[PublishCommand]) -> list[Held]:
+        """The publications that these commands change, as far as they are there. Raises StoreError."""
+        rows = await self._database.fetch(
+            _HELD,
+            [command.presentity.hash for command in commands],
+            [command.publication_id for command in commands],
+        )
+        return [Held(row["publication_id"], row["sequence"], row["body"], row["content_type"]) for row in rows]
 
     async def subscribe(self, commands: list[SubscribeCommand]) -> list[SubscribeVerdict]:
         """Apply SUBSCRIBE commands, each dialog at most once. Raises StoreError."""

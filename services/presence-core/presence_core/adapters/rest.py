@@ -26,7 +26,7 @@ from presence_core.adapters.rest_models import (
 )
 from presence_core.adapters.rest_queries import RestQueries
 from vedette import VERSION
-from vedette.events.package import Publication, WatcherInfoPackage
+from vedette.events.package import Preferences, Publication, WatcherInfoPackage
 from vedette.events.registry import PACKAGES
 from vedette.identity import parse_to_tag, presentity_hash
 from vedette.records import read_flow
@@ -115,7 +115,8 @@ def rest_app(queries: RestQueries, readiness: Callable[[], Awaitable[Readiness]]
             aor,
             [Publication(p["publication_id"], p["content_type"], p["body"]) for p in publications],
             media_type,
-        )
+            Preferences(),
+        ).with_version(0)
         return PresentityView(
             **_summary(row, len(publications)).model_dump(),
             publication_list=[_publication(p) for p in publications],

@@ -3,7 +3,7 @@
 from presence_core.domain import refusals
 from presence_core.domain.policy import Policy
 from vedette.events.package import EventPackage
-from vedette.events.registry import PACKAGES
+from vedette.events.registry import package_of
 from vedette.identity import request_key
 from vedette.rpc.contract import PublishCall, Reply, SubscribeCall
 from vedette.sip.errors import SipError
@@ -32,7 +32,7 @@ def find_event(value: str | None) -> tuple[EventHeader, EventPackage] | Reply:
         event = parse_event(value)
     except SipError as error:
         return refusals.malformed(error)
-    package = PACKAGES.get(event.package)
+    package = package_of(event)
     return refusals.bad_event() if package is None else (event, package)
 
 

@@ -16,6 +16,8 @@ class Policy:
     """`min_expires_action=2`: a lifetime below `min_expires` is raised, not refused."""
     max_expires_publish: int = 3600
     max_expires_subscribe: int = 3600
+    max_expires_early: int = 0
+    """Of a publication of calls none of which is answered; 0: no limit of its own."""
     expires_offset: int = 0
     cseq_offset: int = 0
     sip_uri_match: bool = False

@@ -13,6 +13,9 @@ from vedette.sip.errors import SipError
 from vedette.sip.grammar import is_token
 from vedette.sip.media_type import parse_media_type
 
+LINGER = 64
+"""Seconds for which what remains of a removed publication is remembered: 64*T1 of a client, twice."""
+
 
 @dataclass(frozen=True, slots=True)
 class PublishCommand:
@@ -27,6 +30,7 @@ class PublishCommand:
     """Seconds granted; 0 removes."""
     content_type: str | None
     body: bytes | None
+    """With `expires` 0: what is remembered of the publication for LINGER seconds."""
     sender: str | None = None
     """The Contact, without parameters, of the watcher that is not told of the change."""
     refusal: Reply | None = None
@@ -69,7 +73,7 @@ def plan_publish(call: PublishCall, policy: Policy) -> PublishCommand | Reply:
     found = find_event(call.event)
     if isinstance(found, Reply):
         return found
-    event, package = found
+    _, package = found
     if not package.publish_types:
         return refusals.bad_event()
     tag = _entity_tag(call)
@@ -86,10 +90,12 @@ def plan_publish(call: PublishCall, policy: Policy) -> PublishCommand | Reply:
             refusal = refusals.bad_request("A new publication needs a body")
         if refusal is not None:
             return refusal
-        if granted == 0:
+        if granted == 0 and not (isinstance(content, _Content) and _remains(package, content)):
             return _ok(entity_tag(publication_id, 1), 0)
+    if granted == 0 and package.succession is None:
+        content = None
     return PublishCommand(
-        presentity=presentity(resource, event.package),
+        presentity=presentity(resource, package.name),
         key=key,
         publication_id=publication_id,
         sequence=sequence,
@@ -141,6 +147,11 @@ def _entity_tag(call: PublishCall) -> tuple[bytes, int] | Reply | None:
     if len(call.if_match) > 1 or not is_token(value) or value == "*":
         return refusals.bad_request("SIP-If-Match is not one entity tag")
     return parse_entity_tag(value) or refusals.CONDITIONAL_FAILED
+
+
+def _remains(package: EventPackage, content: _Content) -> bool:
+    """Whether a publication that is over with the PUBLISH that makes it says something that has to be remembered."""
+    return package.succession is not None and package.succession.remains(None, content.body) is not None
 
 
 def _content(call: PublishCall, package: EventPackage) -> _Content | Reply | None:

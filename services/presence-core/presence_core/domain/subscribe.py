@@ -17,7 +17,7 @@ from vedette.sip.flow import Flow
 from vedette.sip.grammar import split_list
 from vedette.sip.media_type import negotiate
 from vedette.sip.route import route_in_dialog
-from vedette.sip.uri import address_of_record, split_aor
+from vedette.sip.uri import address_of_record, parse_uri, split_aor
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +73,8 @@ def plan_subscribe(call: SubscribeCall, policy: Policy) -> SubscribeCommand | Re
     their own for a new subscription.
     """
     found = find_event(call.event)
-    place = _find_dialog(call) if call.to_tag else _name_dialog(call, policy)
+    on_line = not isinstance(found, Reply) and found[1].watches_line
+    place = _find_dialog(call) if call.to_tag else _name_dialog(call, policy, on_line=on_line)
     if isinstance(place, Reply):
         return place
     if isinstance(found, Reply):
@@ -94,7 +95,7 @@ def plan_subscribe(call: SubscribeCall, policy: Policy) -> SubscribeCommand | Re
     return SubscribeCommand(
         presentity_hash=place.presentity_hash,
         presentity_uri=place.presentity_uri,
-        event=event.package,
+        event=package.name,
         event_id=event.id,
         key=key,
         dialog_id=dialog_id,
@@ -164,11 +165,30 @@ def _find_dialog(call: SubscribeCall) -> _Place | Reply:
     return _Place(named[0], None, named[1], in_dialog=True)
 
 
-def _name_dialog(call: SubscribeCall, policy: Policy) -> _Place | Reply:
-    resource = find_resource(call.request_uri, policy)
+def _name_dialog(call: SubscribeCall, policy: Policy, *, on_line: bool) -> _Place | Reply:
+    uri = call.request_uri
+    if on_line:
+        line = _line(call)
+        if isinstance(line, Reply):
+            return line
+        uri = line
+    resource = find_resource(uri, policy)
     if isinstance(resource, Reply):
         return resource
     return _Place(presentity_hash(resource), resource, b"", in_dialog=False)
+
+
+def _line(call: SubscribeCall) -> str | Reply:
+    """The shared line that a phone belongs to: the user of its Contact in the domain of its From."""
+    contact = _contact(call)
+    if isinstance(contact, Reply):
+        return contact
+    try:
+        _, domain = split_aor(address_of_record(call.from_uri))
+        user = parse_uri(contact.uri).user
+    except SipError as error:
+        return refusals.malformed(error)
+    return f"sip:{user}@{domain}" if user else f"sip:{domain}"
 
 
 def _watcher(call: SubscribeCall) -> tuple[str, str] | Reply:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Protocol
 
-from presence_core.domain.publish import PublishCommand, PublishVerdict
+from presence_core.domain.publish import LINGER, PublishCommand, PublishVerdict
 from presence_core.domain.subscribe import SubscribeVerdict
 from vedette.records import ManifestRecord, PublicationRecord
 from vedette.store.hash_tables import (
@@ -46,7 +46,7 @@ def published_entries(command: PublishCommand, verdict: PublishVerdict) -> list[
                 sequence=verdict.sequence,
                 content_type=command.content_type or "",
                 body=command.body or b"",
-                expires=verdict.at + verdict.granted,
+                expires=verdict.at + (verdict.granted or LINGER),
             ),
         )
     manifest = manifest_entry(

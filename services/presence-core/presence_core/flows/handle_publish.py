@@ -5,6 +5,7 @@ from functools import partial
 
 from presence_core.domain.policy import Policy
 from presence_core.domain.publish import PublishCommand, PublishVerdict, conclude_publish, plan_publish
+from presence_core.domain.succession import Held, needs_held, succeed
 from presence_core.flows.announcements import Announcer, published_entries
 from presence_core.flows.request_flow import FlowLimits, ReplyFuture, RequestFlow
 from vedette.rpc.contract import PublishCall, Reply
@@ -19,8 +20,12 @@ class PublishFlow:
         announcer: Announcer,
         policy: Policy,
         limits: FlowLimits,
+        held: Callable[[list[PublishCommand]], Awaitable[list[Held]]],
     ) -> None:
+        """`held` reads the publications that commands change, as far as they are there."""
         self._apply = apply
+        self._held = held
+        self._policy = policy
         self._announcer = announcer
         self._flow: RequestFlow[PublishCall, PublishCommand, PublishVerdict] = RequestFlow(
             plan=partial(plan_publish, policy=policy),
@@ -35,7 +40,14 @@ class PublishFlow:
         """The answer to each PUBLISH, or where it will come from."""
         return self._flow.handle(calls)
 
+    async def _succeed(self, commands: list[PublishCommand]) -> list[PublishCommand]:
+        """The commands with the bodies and lifetimes that follow from the state before them."""
+        wanted = needs_held(commands)
+        held = {item.publication_id: item for item in await self._held(wanted)} if wanted else {}
+        return [succeed(command, held.get(command.publication_id), self._policy) for command in commands]
+
     async def _apply_and_announce(self, commands: list[PublishCommand]) -> list[PublishVerdict]:
+        commands = await self._succeed(commands)
         verdicts = await self._apply(commands)
         entries = [
             entry

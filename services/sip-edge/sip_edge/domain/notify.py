@@ -1,6 +1,6 @@
 """Writing a NOTIFY (RFC 6665 section 4.2.2, RFC 3261 section 12.2.1.1)."""
 
-from vedette.documents.watcherinfo import VersionedDocument
+from vedette.documents.versioned import VersionedDocument
 from vedette.rpc.contract import Document, NotifyItem
 from vedette.sip.route import RoutedRequest
 from vedette.sip.writer import Header, write_request
