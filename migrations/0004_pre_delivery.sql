@@ -132,8 +132,9 @@ $$;
 --       section 4.2.2); 'kept' (failed, the subscription lives, the state is not sent again by itself); 'again' (owed
 --       again after so many seconds: Retry-After, a fault of ours); 'silent' (no answer: owed again after so many seconds, twice as
 --       many each time, until as many in a row as `p_silences` says got none); 'unchanged' (not sent: the document is
---       the one that the watcher has); 'unsent' (surely not sent, owed again after so many seconds); seconds; why it
---       ended; the digest of the document
+--       the one that the watcher has); 'unsent' (surely not sent, owed again after so many seconds); 'waits' (the
+--       watcher's connection is gone: owed until its next SUBSCRIBE, which names another one); seconds; why it ended;
+--       the digest of the document
 -- Out   the dialogs that ended, and those that owe another NOTIFY
 -- Pre   An outcome whose CSeq is not the outstanding one is old news and changes nothing.
 --       What was surely not sent gives its document version back, so that documents have no gap. Its CSeq is given
@@ -178,7 +179,8 @@ BEGIN
                         ELSE 'gone'
                     END
                 -- A SUBSCRIBE has come meanwhile, or the end: that NOTIFY does not wait.
-                WHEN o.verdict = 'silent' AND d.sent_version = 0 THEN 'lags'
+                WHEN o.verdict IN ('silent', 'waits') AND d.sent_version = 0 THEN 'lags'
+                WHEN o.verdict = 'waits' THEN 'waits'
                 WHEN o.verdict = 'silent' AND d.failures + 1 >= p_silences THEN 'ended'
                 WHEN o.verdict IN ('again', 'silent', 'unsent') THEN 'again'
                 WHEN d.sent_version < s.version THEN 'lags'
@@ -196,7 +198,8 @@ BEGIN
         SET outstanding_cseq = NULL, outstanding_notifier = NULL, outstanding_until = NULL,
             local_cseq = CASE o.found WHEN 'unchanged' THEN d.local_cseq - 1 ELSE d.local_cseq END,
             version = CASE WHEN o.found IN ('unchanged', 'unsent') THEN d.version - 1 ELSE d.version END,
-            sent_version = CASE o.verdict WHEN 'again' THEN 0 ELSE d.sent_version END,
+            sent_version = CASE WHEN o.verdict IN ('again', 'waits') THEN 0 ELSE d.sent_version END,
+            edge_instance = CASE o.verdict WHEN 'waits' THEN NULL ELSE d.edge_instance END,
             acked_version = CASE o.found WHEN 'delivered' THEN d.shown_version ELSE d.acked_version END,
             acked_digest = o.digest,
             failures = CASE
@@ -207,7 +210,7 @@ BEGIN
             not_before = CASE o.verdict WHEN 'again' THEN v_now + make_interval(secs => o.seconds) END
         FROM outcome AS o
         WHERE d.presentity_hash = o.presentity_hash AND d.dialog_id = o.dialog_id
-            AND o.verdict IN ('again', 'lags', 'clear')
+            AND o.verdict IN ('again', 'lags', 'clear', 'waits')
     ),
     told AS (
         INSERT INTO change_event (presentity_hash, presentity_uri, event, dialog_id, due)

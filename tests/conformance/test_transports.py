@@ -208,6 +208,32 @@ async def test_trn_24_a_sips_contact_behind_udp_gets_its_notify_by_tls_or_not_at
     assert bob.nothing_waits()
 
 
+@pytest.mark.parametrize("transport", WEBSOCKETS)
+async def test_out_05_out_12_a_browser_that_lost_its_connection_is_owed_its_state_until_it_comes_back(
+    transport: str, everywhere: Secured, make_phone: MakePhone
+) -> None:
+    running = everywhere.running
+    alice = await make_phone(running)
+    async with phone_on(running, transport) as before:
+        dialog, _ = await before.subscribed(alice.aor)
+    tag = await alice.published(body=pidf(alice.aor, note="nobody sees this"))
+
+    async def waits() -> bool:
+        view = await subscription(running, dialog)
+        assert view is not None, "the subscription has ended"
+        return view["notify_version"] == 0 and not view["notify_outstanding"]
+
+    await until(waits, "the NOTIFY waits")
+    changed = await alice.request(alice.publish(if_match=tag, body=pidf(alice.aor, note="meanwhile")))
+    assert changed.status == 200
+    async with phone_on(running, transport) as after:
+        assert (await after.request(after.subscribe(dialog))).status == 200
+        assert notes((await after.next_notify()).body) == ["meanwhile"]
+        dialog.cseq += 1
+        await alice.request(alice.publish(if_match=changed["sip-etag"], body=pidf(alice.aor, note="and on")))
+        await after.notify_where(saying("and on"))
+
+
 # streams
 
 

@@ -6,8 +6,13 @@ from notifier.domain.claims import TERMINATED, Claim
 from notifier.domain.outcome_policy import SILENCES, Settlement, Verdict, settle
 from notifier.flows.handover import EDGE_GONE_PAUSE, FAULT_PAUSE
 from tests.integration.calls import in_dialog, subscribe
+<<<<<<< HEAD
 from tests.integration.replicas import Core, DialogStore, Sql
 from vedette.rpc.contract import TIMEOUT, UNREACHABLE, Outcome
+=======
+from tests.integration.replicas import Connection, Core
+from vedette.rpc.contract import FLOW_GONE, TIMEOUT, UNREACHABLE, Outcome
+>>>>>>> 1c6d324 (Keep what is owed to a watcher whose only connection is gone until it comes back)
 
 
 @pytest.fixture(params=["postgres", "redis"])
@@ -73,6 +78,6 @@ async def test_not_17_it_is_sent_again_after_a_short_retry_after_and_not_after_a
     assert not await last.settle(await last.claim(), settle(503, 600))
 
 
-@pytest.mark.parametrize("status", [200, 481, 500, TIMEOUT, UNREACHABLE])
+@pytest.mark.parametrize("status", [200, 481, 500, TIMEOUT, UNREACHABLE, FLOW_GONE])
 async def test_any_other_end_is_the_end(last: LastNotify, status: int) -> None:
     assert not await last.settle(await last.claim(), settle(status, None, end_sub_on_timeout=False))

@@ -181,7 +181,7 @@ class Taken(msgspec.Struct, array_like=True, frozen=True):
 
 
 class Outcome(msgspec.Struct, array_like=True, frozen=True):
-    """How one NOTIFY ended. `status` is the final response, or TIMEOUT or UNREACHABLE."""
+    """How one NOTIFY ended. `status` is the final response, or TIMEOUT, UNREACHABLE or FLOW_GONE."""
 
     presentity_hash: int
     dialog_id: bytes
@@ -194,6 +194,8 @@ class Outcome(msgspec.Struct, array_like=True, frozen=True):
 
 TIMEOUT: Final = 0
 UNREACHABLE: Final = -1
+FLOW_GONE: Final = -2
+"""The connection that the watcher came by is gone, and nobody can connect to it: a browser, a client behind NAT."""
 
 
 class OutcomeBatch(msgspec.Struct, array_like=True, frozen=True):

@@ -3,7 +3,7 @@
 import pytest
 
 from notifier.domain.outcome_policy import LONGEST_RETRY, SILENCE_PAUSE, SILENCES, Settlement, Verdict, settle
-from vedette.rpc.contract import TIMEOUT, UNREACHABLE
+from vedette.rpc.contract import FLOW_GONE, TIMEOUT, UNREACHABLE
 
 REMOVING = [404, 405, 410, 416, 480, 481, 482, 483, 484, 485, 489, 501, 604]
 DEFINED_REASONS = {"deactivated", "probation", "rejected", "timeout", "giveup", "noresource", "invariant"}
@@ -47,6 +47,11 @@ def test_not_14_silence_removes_the_subscription() -> None:
 
 def test_not_21_an_address_that_cannot_be_reached_removes_the_subscription() -> None:
     assert settle(UNREACHABLE, None) == Settlement(Verdict.ENDED, reason="giveup")
+
+
+@pytest.mark.parametrize("end_sub_on_timeout", [True, False])
+def test_out_12_a_watcher_that_only_its_own_connection_leads_to_may_come_back(*, end_sub_on_timeout: bool) -> None:
+    assert settle(FLOW_GONE, None, end_sub_on_timeout=end_sub_on_timeout) == Settlement(Verdict.WAITS)
 
 
 @pytest.mark.parametrize(("silence", "reason"), [(TIMEOUT, "timeout"), (UNREACHABLE, "giveup")])

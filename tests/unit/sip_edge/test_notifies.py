@@ -30,7 +30,7 @@ from tests.phone import Message
 from tests.unit.rpc.serving import peers_of
 from tests.unit.transport.wires import closed_port
 from tests.wait import until_true
-from vedette.rpc.contract import TIMEOUT, UNREACHABLE, Document, NotifyBatch, NotifyItem, Outcome
+from vedette.rpc.contract import FLOW_GONE, TIMEOUT, UNREACHABLE, Document, NotifyBatch, NotifyItem, Outcome
 from vedette.rpc.server import NotReadyError
 from vedette.sip.flow import Flow
 from vedette.sip.message import Request, Response
@@ -489,6 +489,43 @@ async def test_out_05_a_connection_that_cannot_be_made_is_unreachable() -> None:
         port = s.phone.address[1]
         s.take(s.item(target=f"sip:bob@127.0.0.1:{port};transport=tcp", flow=Flow("tcp", "127.0.0.1", port, 99)))
         assert await s.reported() == [("d", 1, UNREACHABLE)]
+
+
+@pytest.mark.parametrize(
+    ("target", "flow"),
+    [
+        ("sip:bob@df7jal23ls0d.invalid;transport=ws", Flow("wss", "127.0.0.1", 40000, 99)),
+        ("sip:bob@df7jal23ls0d.invalid;transport=ws", Flow("ws", "127.0.0.1", 40000, 99)),
+        ("sip:bob@192.168.1.7:5060;transport=tcp", Flow("tcp", "9.9.9.9", 40000, 99)),
+        ("sip:bob@192.168.1.7:5060;transport=tls", Flow("tls", "9.9.9.9", 40000, 99)),
+    ],
+)
+async def test_out_05_out_12_a_watcher_that_only_its_own_connection_leads_to_fails_at_once(
+    target: str, flow: Flow
+) -> None:
+    async with sending() as s:
+        s.take(s.item(target=target, flow=flow))
+        assert s.outcomes() == [("d", 1, FLOW_GONE)]
+        assert s.sender.outcomes == {"flow gone": 1}
+        assert s.sender.under_way == 0
+
+
+async def test_trn_22_a_connection_that_ends_under_a_notify_leads_to_the_contact() -> None:
+    line = Line()
+    async with sending(line=line) as s:
+        host, port = s.phone.address
+        reader, writer = await asyncio.open_connection(*s.endpoint.address)
+        local = writer.get_extra_info("sockname")
+        await until_true(lambda: s.endpoint.connections == {"tcp": 1}, "the connection")
+        flow = Flow("tcp", local[0], local[1], 1)
+        s.take(s.item("to-contact", target=f"sip:bob@{host}:{port};transport=tcp", flow=flow))
+        s.take(s.item("to-nobody", target="sip:bob@a.invalid;transport=tcp", flow=flow))
+        for _ in range(2):
+            assert (await reader.readuntil(b"<presence/>")).startswith(b"NOTIFY ")
+        writer.close()
+        await writer.wait_closed()
+        assert sorted(await s.reported(2)) == [("to-contact", 1, 200), ("to-nobody", 1, FLOW_GONE)]
+        assert len(line.got) == 1
 
 
 async def test_a_burst_to_one_address_leaves_in_windows() -> None:

@@ -3,7 +3,7 @@
 from enum import StrEnum
 from typing import NamedTuple
 
-from vedette.rpc.contract import TIMEOUT, UNREACHABLE
+from vedette.rpc.contract import FLOW_GONE, TIMEOUT, UNREACHABLE
 
 FATAL = frozenset({404, 405, 410, 416, 480, 481, 482, 483, 484, 485, 489, 501, 604})
 """The codes that remove a subscription, whatever else the response carries."""
@@ -24,6 +24,7 @@ class Verdict(StrEnum):
     SILENT = "silent"
     UNCHANGED = "unchanged"
     UNSENT = "unsent"
+    WAITS = "waits"
 
 
 class Settlement(NamedTuple):
@@ -35,8 +36,10 @@ class Settlement(NamedTuple):
 
 
 def settle(status: int, retry_after: int | None, *, end_sub_on_timeout: bool = True) -> Settlement:
-    """The settlement for a final response, TIMEOUT or UNREACHABLE.
+    """The settlement for a final response, TIMEOUT, UNREACHABLE or FLOW_GONE.
 
+    A watcher that only its own connection leads to, and whose connection is gone, may come back by another one: its
+    NOTIFY stays owed until its next SUBSCRIBE, or the subscription's expiry.
     No answer at all ends the subscription, at once or, without `end_sub_on_timeout`, after SILENCES tries.
     Any other failure keeps the subscription: with Retry-After the state is sent again after that time (RFC 3261
     section 21.5.4), without it waits for the next change, since a failed NOTIFY must not cause another.
@@ -45,6 +48,8 @@ def settle(status: int, retry_after: int | None, *, end_sub_on_timeout: bool = T
         return Settlement(Verdict.DELIVERED)
     if status in FATAL:
         return Settlement(Verdict.ENDED, reason="noresource" if status == 404 else "deactivated")
+    if status == FLOW_GONE:
+        return Settlement(Verdict.WAITS)
     if status in {TIMEOUT, UNREACHABLE}:
         reason = "timeout" if status == TIMEOUT else "giveup"
         if end_sub_on_timeout:

@@ -15,7 +15,7 @@ from sip_edge.domain.pacing import Pacer
 from sip_edge.flows.locating import Locator, UndecidedError
 from sip_edge.flows.open_subscribes import OpenSubscribes
 from sip_edge.flows.outcomes import OutcomeReporter
-from vedette.rpc.contract import TIMEOUT, UNREACHABLE, Document, NotifyBatch, NotifyItem, Outcome
+from vedette.rpc.contract import FLOW_GONE, TIMEOUT, UNREACHABLE, Document, NotifyBatch, NotifyItem, Outcome
 from vedette.sip.errors import SipError
 from vedette.sip.route import RoutedRequest, route_in_dialog
 from vedette.sip.transaction.layer import ClientTransaction, RequestFinished
@@ -98,7 +98,7 @@ class NotifySender:
         self.closed = False
         """Whether nothing more can be sent."""
         self.outcomes: dict[str, int] = {}
-        """How NOTIFYs ended, by status, `timeout` or `unreachable`."""
+        """How NOTIFYs ended, by status, `timeout`, `unreachable` or `flow gone`."""
 
     @property
     def under_way(self) -> int:
@@ -133,7 +133,7 @@ class NotifySender:
         flow = item.flow
         destination = choose_destination(routed, flow, flow_is_open=self._endpoint().is_open(flow))
         if destination is None:
-            self._report(item, UNREACHABLE)
+            self._report(item, FLOW_GONE if flow.reliable else UNREACHABLE)
             return
         job = _Job(item, document, routed, destination)
         self._jobs[key] = job
@@ -182,6 +182,15 @@ class NotifySender:
     def _put(self, job: _Job) -> None:
         self._pacer.put((job.destination.host, job.destination.port), job)
         self._send_ready()
+
+    def _find_another_way(self, job: _Job) -> None:
+        """The connection that the watcher came by has ended: by its Contact or route, where that can be."""
+        destination = choose_destination(job.routed, job.item.flow, flow_is_open=False)
+        if destination is None:
+            self._end(job, FLOW_GONE)
+            return
+        job.destination = destination
+        self._release(job)
 
     def _try_next(self, job: _Job) -> None:
         """The server does not serve: the next one of its domain (RFC 3263 section 4.3), with a new branch."""
@@ -277,6 +286,9 @@ class NotifySender:
         if finished.transport_error and job.because_of_size:
             self._go_back_to_udp(job)
             return
+        if finished.transport_error and job.destination.connection:
+            self._find_another_way(job)
+            return
         if job.others and (finished.response is None or finished.response.status == UNAVAILABLE):
             self._try_next(job)
             return
@@ -296,7 +308,7 @@ class NotifySender:
     def _report(self, item: NotifyItem, status: int, retry_after: int | None = None) -> None:
         if self.closed:
             return
-        name = {TIMEOUT: "timeout", UNREACHABLE: "unreachable"}.get(status, str(status))
+        name = {TIMEOUT: "timeout", UNREACHABLE: "unreachable", FLOW_GONE: "flow gone"}.get(status, str(status))
         self.outcomes[name] = self.outcomes.get(name, 0) + 1
         self._reporter.report(
             Outcome(item.presentity_hash, item.dialog_id, item.cseq, status, retry_after, item.digest)
