@@ -1,22 +1,27 @@
-"""A watcher whose connection is gone for good: its NOTIFY waits for its next SUBSCRIBE (0004)."""
+"""A watcher whose connection is gone for good: its NOTIFY waits for its next SUBSCRIBE."""
 
 import pytest
 
-from notifier.adapters.postgres import NotifierStore
 from notifier.domain.claims import Claim
 from notifier.domain.outcome_policy import Settlement, Verdict, settle
 from tests.integration.calls import in_dialog, publish, subscribe
-from tests.integration.replicas import Connection, Core
+from tests.integration.replicas import Core, DialogStore, Sql
 from vedette.rpc.contract import FLOW_GONE, Outcome, SubscribeCall
 from vedette.sip.flow import Flow
 
 OLD, NEW = Flow("wss", "192.0.2.7", 40000, 7), Flow("wss", "192.0.2.7", 40001, 8)
 
 
+@pytest.fixture(params=["postgres", "redis"])
+def dialogs_in(request: pytest.FixtureRequest) -> str:
+    """Every test of this module holds for both (`fallback2db`)."""
+    return str(request.param)
+
+
 class Browser:
     """A subscription over WSS whose first NOTIFY is claimed."""
 
-    def __init__(self, core: Core, notifier: NotifierStore, call: SubscribeCall, to_tag: str) -> None:
+    def __init__(self, core: Core, notifier: DialogStore, call: SubscribeCall, to_tag: str) -> None:
         self.core = core
         self.notifier = notifier
         self.call = call
@@ -36,7 +41,7 @@ class Browser:
 
 
 @pytest.fixture
-async def browser(core: Core, notifier: NotifierStore) -> Browser:
+async def browser(core: Core, notifier: DialogStore) -> Browser:
     call = subscribe(flow=OLD, contacts=["<sip:bob@a.invalid;transport=ws>"])
     return Browser(core, notifier, call, (await core.subscribe_one(call)).to_tag)
 
@@ -73,7 +78,7 @@ async def test_out_12_one_that_unsubscribes_over_a_new_connection_is_told(browse
 
 
 async def test_out_12_one_that_does_not_come_back_ends_with_its_time_and_leaves_nothing(
-    browser: Browser, sql: Connection
+    browser: Browser, sql: Sql
 ) -> None:
     [claim] = await browser.claims()
     await browser.ends(claim)

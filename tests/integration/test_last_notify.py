@@ -6,13 +6,8 @@ from notifier.domain.claims import TERMINATED, Claim
 from notifier.domain.outcome_policy import SILENCES, Settlement, Verdict, settle
 from notifier.flows.handover import EDGE_GONE_PAUSE, FAULT_PAUSE
 from tests.integration.calls import in_dialog, subscribe
-<<<<<<< HEAD
 from tests.integration.replicas import Core, DialogStore, Sql
-from vedette.rpc.contract import TIMEOUT, UNREACHABLE, Outcome
-=======
-from tests.integration.replicas import Connection, Core
 from vedette.rpc.contract import FLOW_GONE, TIMEOUT, UNREACHABLE, Outcome
->>>>>>> 1c6d324 (Keep what is owed to a watcher whose only connection is gone until it comes back)
 
 
 @pytest.fixture(params=["postgres", "redis"])

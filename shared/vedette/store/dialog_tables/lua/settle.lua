@@ -12,8 +12,10 @@ local function decide(delivery, verdict, seconds)
     elseif delivery[Y.status] == 3 and delivery[Y.owed] == 0 then
         local tries = seconds < 5 or (seconds <= 60 and delivery[Y.failures] + 1 < silences)
         return (verdict == 'again' or verdict == 'unsent') and tries and 'again' or 'gone'
-    elseif verdict == 'silent' and delivery[Y.owed] == 1 then
+    elseif (verdict == 'silent' or verdict == 'waits') and delivery[Y.owed] == 1 then
         return 'lags'
+    elseif verdict == 'waits' then
+        return 'waits'
     elseif verdict == 'silent' and delivery[Y.failures] + 1 >= silences then
         return 'ended'
     elseif verdict == 'again' or verdict == 'silent' or verdict == 'unsent' then
@@ -59,6 +61,8 @@ for i = 3, #ARGV do
                 owe(id, now + pause)
             elseif becomes == 'lags' then
                 owe(id, now)
+            elseif becomes == 'waits' then
+                delivery[Y.owed], delivery[Y.edge_instance] = 1, ''
             end
             if verdict == 'silent' or (last and seconds >= 5) then
                 delivery[Y.failures] = delivery[Y.failures] + 1
