@@ -76,9 +76,9 @@ class RunningSet:
         assert self.ca is not None
         return trusting(self.ca)
 
-    async def command(self, *arguments: str) -> str:
+    async def command(self, *arguments: str, within: float = 60.0) -> str:
         """What `vedette ARGUMENTS` says, on this set's data; AssertionError where it fails."""
-        code, out, err = await run(*arguments)
+        code, out, err = await run(*arguments, within=within)
         assert code == 0, out + err
         return out
 

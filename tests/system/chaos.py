@@ -31,6 +31,7 @@ from tests.system.misbehaving import MANNERS, MisbehavingWatcher
 from tests.system.postgres_proxy import PostgresProxy, proxied
 from tests.system.relay import CALM, Relay, Weather
 from tests.wait import until
+from vedette_cli.supervisor.control import ask
 
 EACH = 2
 """Processes of each service."""
@@ -38,6 +39,8 @@ WHOLE_AGAIN = 90.0
 MOST_FAULTS = 3
 LONGEST_PAUSE = 3.0
 LONG_PAUSE = 20.0
+LONGEST_ORDER = 300.0
+SERVICES = ("edge", "core", "notifier")
 
 Say = Callable[[str], None]
 
@@ -56,6 +59,11 @@ class World:
         """A process of a service; None where none is up."""
         pids = [row["pid"] for row in await self.running.processes(service) if row["pid"]]
         return self.chance.choice(pids) if pids else None
+
+    async def order(self, request: dict[str, Any]) -> None:
+        """Have the set do what a `vedette` command asks for, however long it takes."""
+        answer = await asyncio.to_thread(ask, self.running.data, request, timeout=LONGEST_ORDER)
+        assert "error" not in answer, answer
 
     def pause(self) -> float:
         """Seconds that something lasts."""
@@ -148,13 +156,12 @@ async def _postgres_slow(world: World) -> None:
 
 
 async def _restart(world: World) -> None:
-    await world.running.command("restart", "core", "notifier", "edge", "--data", str(world.running.data))
+    await world.order({"command": "restart", "services": ["core", "notifier", "edge"]})
 
 
 async def _scale(world: World) -> None:
-    data = world.running
-    await data.scale("core=3", "notifier=1", "edge=3")
-    await data.scale(*(f"{name}={EACH}" for name in ("core", "notifier", "edge")))
+    for counts in ({"core": 3, "notifier": 1, "edge": 3}, dict.fromkeys(SERVICES, EACH)):
+        await world.order({"command": "scale", "counts": counts})
 
 
 async def _watchers_misbehave(world: World) -> None:
@@ -168,7 +175,6 @@ async def _watchers_misbehave(world: World) -> None:
         await asyncio.gather(*(watcher.close() for watcher in watchers))
 
 
-SERVICES = ("edge", "core", "notifier")
 FAULTS: dict[str, Fault] = {
     **{f"kill -9 {service}": signalled(service, signal.SIGKILL) for service in SERVICES},
     **{f"SIGTERM {service}": signalled(service, signal.SIGTERM) for service in SERVICES},
@@ -329,8 +335,8 @@ async def play(seed: int, seconds: float, say: Say, *, long: bool = False) -> Re
                     await load.goes_on()
                     lost = await load.violations()
                     longest = report.add(names, load, since)
-            except AssertionError as error:
-                lost, longest = [str(error)], 0.0
+            except (AssertionError, TimeoutError, OSError) as error:
+                lost, longest = [f"{type(error).__name__}: {error}"], 0.0
             finally:
                 relay.close()
             report.lost += lost

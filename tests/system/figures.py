@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from tests.system.history import ChangeSent, History, NotifyReceived, State, SubscribeSent
+from tests.system.history import ChangeSent, History, NotifyReceived, State, SubscribeAnswered, SubscribeSent
 
 
 @dataclass
@@ -36,18 +36,23 @@ class Figures:
 def duplicates(history: History) -> Iterator[NotifyReceived]:
     """NOTIFYs that are new and say what the one before them in their dialog said, though no SUBSCRIBE asked."""
     before: dict[str, NotifyReceived] = {}
-    asked: dict[str, bool] = {}
+    asked: set[str] = set()
+    answered: set[str] = set()
     for event in history.taken():
         if isinstance(event, SubscribeSent):
-            asked[event.dialog] = True
+            asked.add(event.dialog)
+            answered.discard(event.dialog)
+        elif isinstance(event, SubscribeAnswered):
+            answered.add(event.dialog)
         elif isinstance(event, NotifyReceived):
             last = before.get(event.dialog)
             if last is not None and last.cseq == event.cseq:
                 continue
             same = last is not None and (last.state, last.subscription) == (event.state, event.subscription)
-            if same and not asked.get(event.dialog):
+            if same and event.dialog not in asked:
                 yield event
-            asked[event.dialog] = False
+            if same or event.dialog in answered:  # else it may have left before the SUBSCRIBE had come
+                asked.discard(event.dialog)
             before[event.dialog] = event
 
 

@@ -351,13 +351,19 @@ def wrong_cseqs(history: History) -> Iterator[str]:
     """NOTIFYs whose CSeq was used before, or is lower than that of one which knew less (invariant 3)."""
     known: dict[str, dict[int, NotifyReceived]] = defaultdict(dict)
     shown: dict[str, dict[str, int]] = defaultdict(dict)
-    for event in history.notifies:
+    removed: set[str] = set()
+    for event in history.events:
+        if isinstance(event, ChangeSent) and event.removes:
+            removed.add(event.publication)
+        if not isinstance(event, NotifyReceived):
+            continue
         seen, newest = known[event.dialog], shown[event.dialog]
         first = seen.setdefault(event.cseq, event)
         if first != event:
             yield f"dialog {event.dialog}: CSeq {event.cseq} used again"
         state = event.state or NOTHING
-        if event.cseq < max(seen) and any(number > newest.get(name, 0) for name, number in state.items()):
+        news = [name for name, number in state.items() if number > newest.get(name, 0) and name not in removed]
+        if news and event.cseq < max(seen):
             yield f"dialog {event.dialog}: CSeq {event.cseq} has news after {max(seen)}"
         for name, number in state.items():
             newest[name] = max(number, newest.get(name, 0))

@@ -254,6 +254,8 @@ def test_an_older_notify_that_comes_late_is_refused_by_its_watcher_and_tells_it_
     late = History([*subscribed(), *done(1, 2), *told(2, {"a": 2}), *told(1, {"a": 1})])
     assert violations(late, {ALICE: {"a": 2}}) == []
     assert disturbances(late) == ["dialog d: CSeq 1 came first after 2"]
+    gone = History([*subscribed(), *done(1), *removed(2), *told(2, {}), *told(1, {"a": 1})])
+    assert violations(gone, {}) == []
 
 
 def test_only_the_first_notify_of_a_dialog_is_held_to_what_was_there_before() -> None:

@@ -81,7 +81,7 @@ async def test_every_process_is_replaced_one_after_the_other_and_no_request_fail
     before = {row["pid"] for row in (await own_set.status())["processes"]}
     async with loaded(own_set) as load:
         since = time.monotonic()
-        await own_set.command("restart", "--data", str(own_set.data))
+        await own_set.command("restart", "--data", str(own_set.data), within=300)
         await own_set.all_ready()
         await load.goes_on()
         tell("vedette restart", load, since)
@@ -95,7 +95,7 @@ async def test_every_process_is_replaced_one_after_the_other_and_no_request_fail
 
 async def test_only_the_services_that_were_named_are_restarted(own_set: RunningSet) -> None:
     before = {(row["service"], row["index"]): row["pid"] for row in (await own_set.status())["processes"]}
-    await own_set.command("restart", "notifier", "--data", str(own_set.data))
+    await own_set.command("restart", "notifier", "--data", str(own_set.data), within=300)
     after = {(row["service"], row["index"]): row["pid"] for row in (await own_set.status())["processes"]}
     assert after.keys() == before.keys()
     assert {service for service, index in after if after[service, index] != before[service, index]} == {"notifier"}

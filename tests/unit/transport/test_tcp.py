@@ -281,3 +281,15 @@ async def test_the_end_of_a_transport_ends_its_connections_and_its_listener(reco
         async with connect(other.address):
             await other.accept()
         assert len(other.ends) == 1
+
+
+async def test_a_transport_that_stops_listening_goes_on_with_the_connections_it_has(recorder: Recorder) -> None:
+    address = recorder.transport.addresses[0]
+    async with connect(address) as near:
+        near.send(REQUEST)
+        await until_true(lambda: recorder.data == [REQUEST], "the connection is there")
+        recorder.transport.stop_listening()
+        with pytest.raises(ConnectionRefusedError):
+            await asyncio.open_connection(*address)
+        near.send(OTHER)
+        await until_true(lambda: recorder.data == [REQUEST, OTHER], "it still works")
