@@ -326,7 +326,7 @@ async def play(seed: int, seconds: float, say: Say, *, long: bool = False) -> Re
             relay = Relay(running.sip, seed + number, WEATHERS[weather])
             try:
                 async with loaded(running, relay) as load:
-                    world = World(running, backend, proxy, load, chance)
+                    world = World(running, backend, proxy, load, random.Random(f"{seed} {number}"))
                     since = await _episode(world, names, faults)
                     for name in names:
                         report.faults[name] += 1
