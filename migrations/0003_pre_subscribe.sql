@@ -66,24 +66,24 @@ BEGIN
                     record_route, local_contact, accept, user_agent, sip_instance, edge_instance, edge_address,
                     socket_info, transport, apply, ordinal)
     ),
-    judged AS MATERIALIZED (
+    found AS MATERIALIZED (
         SELECT r.*, CASE r.expires WHEN 0 THEN 0 ELSE r.expires + p_expires_offset END AS kept,
             w.granted AS held_granted, w.revision AS held_revision, w.event_id AS held_event_id,
             w.to_uri AS held_to_uri, w.from_uri AS held_from_uri, w.record_route AS held_record_route,
             w.status AS held_status, w.reason AS held_reason,
             w.status = 2 AND p_waiting > interval '0' AS waits,
             (w.socket_info, w.edge_instance) IS DISTINCT FROM (r.socket_info, r.edge_instance) AS moved,
+            CASE WHEN w.dialog_id IS NULL AND p_max_watchers > 0 THEN (
+                SELECT s.watchers FROM presentity_state AS s
+                WHERE s.presentity_hash = r.hash AND s.presentity_uri = r.uri AND s.event = r.event
+            ) END AS watchers,
+            CASE WHEN w.dialog_id IS NULL AND p_max_subscriptions > 0 AND r.expires > 0 AND NOT r.in_dialog THEN (
+                SELECT count(*) FILTER (WHERE o.ended IS NULL) FROM active_watchers AS o
+                WHERE o.watcher_username = r.watcher_username AND o.watcher_domain = r.watcher_domain
+            ) END AS subscriptions,
             CASE
                 WHEN w.dialog_id IS NULL AND r.in_dialog THEN 'unmatched'
                 WHEN w.dialog_id IS NULL AND r.expires = 0 THEN 'fetched'
-                WHEN w.dialog_id IS NULL AND p_max_watchers > 0 AND p_max_watchers <= (
-                    SELECT s.watchers FROM presentity_state AS s
-                    WHERE s.presentity_hash = r.hash AND s.presentity_uri = r.uri AND s.event = r.event
-                ) THEN 'too_many_watchers'
-                WHEN w.dialog_id IS NULL AND p_max_subscriptions > 0 AND p_max_subscriptions <= (
-                    SELECT count(*) FILTER (WHERE o.ended IS NULL) FROM active_watchers AS o
-                    WHERE o.watcher_username = r.watcher_username AND o.watcher_domain = r.watcher_domain
-                ) THEN 'too_many_subscriptions'
                 WHEN w.dialog_id IS NULL THEN 'created'
                 WHEN w.callid <> r.callid OR w.from_tag <> r.from_tag THEN 'unmatched'
                 WHEN w.last_key = r.key THEN 'replayed'
@@ -94,9 +94,24 @@ BEGIN
                 WHEN NOT r.apply THEN 'withheld'
                 WHEN r.expires = 0 THEN 'ended'
                 ELSE 'refreshed'
-            END AS verdict
+            END AS alone
         FROM request AS r
         LEFT JOIN active_watchers AS w ON w.presentity_hash = r.hash AND w.dialog_id = r.dialog
+    ),
+    -- The new dialogs of one batch count for each other.
+    fitting AS (
+        SELECT f.*, CASE
+            WHEN f.alone = 'created' AND p_max_watchers > 0 AND p_max_watchers < f.watchers
+                + row_number() OVER (PARTITION BY f.hash, f.uri, f.event, f.alone ORDER BY f.ordinal)
+            THEN 'too_many_watchers' ELSE f.alone END AS fits
+        FROM found AS f
+    ),
+    judged AS MATERIALIZED (
+        SELECT f.*, CASE
+            WHEN f.fits = 'created' AND p_max_subscriptions > 0 AND p_max_subscriptions < f.subscriptions
+                + row_number() OVER (PARTITION BY f.watcher_username, f.watcher_domain, f.fits ORDER BY f.ordinal)
+            THEN 'too_many_subscriptions' ELSE f.fits END AS verdict
+        FROM fitting AS f
     ),
     -- Dialogs that end because a new one takes their place.
     replaced AS (

@@ -14,7 +14,9 @@ from presence_core.domain.subscribe import SubscribeCommand, plan_subscribe
 from tests.integration.calls import ALICE, BOB, in_dialog, publish, subscribe
 from tests.integration.dialogs_in_redis import DialogsInRedis
 from tests.integration.replicas import POLICY, Core, DialogStore, MakeNotifier, Sql
+from tests.integration.winfo_readers import Readers
 from tests.servers import Servers
+from tests.watcherinfo import SeenDocument
 from vedette.identity import presentity_hash
 from vedette.rpc.contract import Outcome, Reply
 from vedette.store.database import Database, PoisonedError, StoreUnavailableError
@@ -265,6 +267,48 @@ async def test_not_11_a_redis_that_starts_from_what_it_had_saved_uses_no_cseq_ag
         await redis.flush()  # nobody gets a CSeq that far ahead before Postgres has it
         await redis.tables.look_everywhere()
     assert again[0].cseq > before.cseq + CSEQ_MARGIN - 1
+
+
+async def reads_the_watchers(core: Core, notifier: DialogStore) -> Readers:
+    """Alice reads who watches her, and knows that Bob does."""
+    readers = Readers(notifier)
+    await core.subscribe_one(subscribe(event="presence.winfo", from_uri=ALICE))
+    await core.subscribe_one(subscribe(from_uri=BOB))
+    while await readers.deliver():
+        pass
+    for table in readers.tables.values():
+        table.gaps_allowed = True
+    return readers
+
+
+async def test_win_07_a_redis_that_starts_from_what_it_had_saved_shows_readers_all_watchers(
+    core: Core, redis: DialogsInRedis, notifier: DialogStore
+) -> None:
+    """They may have seen some that it had not saved."""
+    readers = await reads_the_watchers(core, notifier)
+    await redis.flush()
+    key = redis.tables.key(redis.tables.bucket(presentity_hash(ALICE)))
+    await redis.raw.hset(key, "run", "another")
+    await core.subscribe_one(subscribe(from_uri=CAROL))
+    seen: list[SeenDocument] = []
+    while not seen:
+        await redis.flush()  # nobody gets a CSeq that far ahead before Postgres has it
+        await redis.tables.look_everywhere()
+        seen += (await readers.deliver()).values()
+    assert [(document.state, len(document.watchers)) for document in seen] == [("full", 2)]
+
+
+async def test_win_07_postgres_takes_the_dialogs_back_and_shows_readers_all_watchers(
+    core: Core, redis: DialogsInRedis, notifier: DialogStore, database: Database
+) -> None:
+    """Of who came last nobody was told before the dialogs were copied."""
+    readers = await reads_the_watchers(core, notifier)
+    await core.subscribe_one(subscribe(from_uri=CAROL))
+    await redis.flush()
+    await keep_in_postgres(database)
+    readers.store = NotifierStore(database, "another", patience=40)
+    (document,) = (await readers.deliver()).values()
+    assert (document.state, len(document.watchers)) == ("full", 2)
 
 
 async def changed_and_claimed(core: Core, notifier: DialogStore) -> list[Claim]:

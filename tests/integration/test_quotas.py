@@ -76,6 +76,25 @@ async def test_max_subscriptions_of_a_watcher(strict: Core, sql: Sql) -> None:
     assert (await strict.subscribe_one(subscribe("sip:lamp4@example.com"))).status == 200
 
 
+async def test_watchers_that_come_in_one_batch_count_for_each_other(strict: Core, sql: Sql) -> None:
+    calls = [subscribe(from_uri=f"sip:w{n}@example.net") for n in range(8)]
+    others = [subscribe("sip:other@example.com", from_uri=f"sip:w{n}@example.net") for n in range(2)]
+    answers = await strict.subscribe(calls[0], subscribe(expires=0), *calls[1:], *others)
+    assert [answer.status for answer in answers] == [200] * 4 + [403] * 5 + [200] * 2
+    assert await sql.fetchval("SELECT watchers FROM presentity_state WHERE presentity_uri = $1", ALICE) == 3
+    again = await strict.subscribe(*calls)
+    assert [answer.verdict for answer in again] == ["replayed"] * 3 + ["too_many_watchers"] * 5
+
+
+@pytest.mark.parametrize("dialogs_in", ["postgres"], indirect=True)
+async def test_subscriptions_that_a_watcher_makes_in_one_batch_count_for_each_other(strict: Core) -> None:
+    """In Redis they do not: a watcher's dialogs are in many buckets, and each bucket is a step of its own."""
+    calls = [subscribe(f"sip:lamp{n}@example.com") for n in range(8)]
+    other = subscribe("sip:lamp1@example.com", from_uri="sip:carol@example.net")
+    answers = await strict.subscribe(*calls, other)
+    assert [answer.status for answer in answers] == [200] * 4 + [403] * 4 + [200]
+
+
 async def test_copies_of_what_was_taken_get_their_answer_at_the_limit(strict: Core) -> None:
     calls = [subscribe(from_uri=f"sip:w{n}@example.net") for n in range(3)]
     answers = [await strict.subscribe_one(call) for call in calls]
