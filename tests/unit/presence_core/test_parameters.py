@@ -55,6 +55,14 @@ def test_min_expires_action_1_refuses_and_2_raises(plan: Any) -> None:
     assert seconds(plan(policy(min_expires=60, raise_brief=True), expires=61)) == 61
 
 
+@pytest.mark.parametrize("plan", [published, subscribed])
+def test_min_expires_above_what_is_granted_at_most_refuses_nobody_what_it_got(plan: Any) -> None:
+    rules = policy(min_expires=300, max_expires_publish=60, max_expires_subscribe=60)
+    assert seconds(plan(rules, expires=60)) == 60
+    refused = plan(rules, expires=59)
+    assert (refused.status, refused.headers) == (423, [("Min-Expires", "60")])
+
+
 def test_min_expires_action_2_raises_no_removal_and_no_fetch() -> None:
     rules = policy(min_expires=60, raise_brief=True)
     removal = published(rules, etag="00" * 16 + ".1", expires=0)

@@ -39,7 +39,8 @@ def find_event(value: str | None) -> tuple[EventHeader, EventPackage] | Reply:
 def grant(asked: str | None, package: EventPackage, policy: Policy, longest: int) -> int | Reply:
     """The seconds granted: never more than `longest`, 0 is always taken, or 423, or 400 for no number.
 
-    An hour or more is never too brief (RFC 6665 section 4.2.1.1). With `min_expires_action=2` what is too brief is
+    An hour or more is never too brief (RFC 6665 section 4.2.1.1), nor is what is granted at most: a client that asks
+    again for what it got is not refused. With `min_expires_action=2` what is too brief is
     raised, which the RFCs do not allow and some phones need.
     """
     if asked is None:
@@ -48,10 +49,11 @@ def grant(asked: str | None, package: EventPackage, policy: Policy, longest: int
         seconds = parse_delta_seconds(asked, "Expires")
     except SipError as error:
         return refusals.malformed(error)
-    if 0 < seconds < min(policy.min_expires, 3600):
+    shortest = min(policy.min_expires, longest)
+    if 0 < seconds < min(shortest, 3600):
         if not policy.raise_brief:
-            return refusals.too_brief(policy.min_expires)
-        seconds = policy.min_expires
+            return refusals.too_brief(shortest)
+        seconds = shortest
     return min(seconds, longest)
 
 
