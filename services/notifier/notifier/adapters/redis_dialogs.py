@@ -56,16 +56,15 @@ class RedisDialogStore:
     async def claim(self, events: int, dialogs: int) -> list[Claim]:
         """NOTIFYs that are owed, now marked as ours."""
         while True:
-            seen = await self._tables.agenda(OWED, BUCKETS)
+            seen = await self._tables.take(OWED, BUCKETS)
             due = await self._due(seen, dialogs)
             changes = await self._store.claim_changes(events, LEASE, sorted(due))
             claims = await self._mark(due, changes, dialogs)
             taken = [change for change in changes if change.id is not None]
             # What is marked is ours, whatever becomes of this: events that stay come again, and mean nothing then.
-            with contextlib.suppress(StoreError):
-                if taken:
+            if taken:
+                with contextlib.suppress(StoreError):
                     await self._store.forget_changes(taken)
-                await self._tables.done(OWED, seen, await self._tables.first_times("owed", seen))
             if claims or (len(taken) < events and len(seen) < BUCKETS):
                 return claims
 
@@ -191,11 +190,10 @@ class RedisDialogStore:
         return ended
 
     async def _expire_dialogs(self, limit: int) -> list[Ended]:
-        seen = await self._tables.agenda(ENDING, BUCKETS)
+        seen = await self._tables.take(ENDING, BUCKETS)
         if not seen:
             return []
         found = await self._tables.run(scripts.EXPIRE, dict.fromkeys(seen, (max(1, limit // len(seen)),)))
-        await self._tables.done(ENDING, seen, await self._tables.first_times("expires", seen))
         rows = [read_dialog_row(packed) for packed_rows in found.values() for packed in packed_rows]
         return [
             Ended(

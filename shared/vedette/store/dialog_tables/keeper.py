@@ -85,6 +85,7 @@ class DialogKeeper:
     async def run(self) -> None:
         """Write the copy every period, and fill a Redis that has lost everything within a second, for ever."""
         due = time.monotonic() + self._period
+        away = False
         while True:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(TICK):
@@ -94,10 +95,15 @@ class DialogKeeper:
             try:
                 if not await self._tables.is_full():
                     await self.load()
+                if away:
+                    # What was to be looked at when Redis went may have been forgotten with a call that failed.
+                    await self._tables.look_everywhere()
+                    away = False
                 if soon or (self._period and time.monotonic() >= due):
                     due = time.monotonic() + self._period
                     await self.flush(patience=TICK if soon else 0.0)
             except StoreError as error:
+                away = True
                 log.warning("cannot keep dialogs in Postgres", reason=str(error))
 
     async def _fill(self) -> None:

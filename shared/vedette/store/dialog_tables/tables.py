@@ -112,24 +112,10 @@ class DialogTables:
         except (RedisError, OSError, TimeoutError):
             return
 
-    async def agenda(self, key: str, limit: int) -> dict[int, float]:
-        """The buckets whose time has come, with that time, the longest first."""
-        now = await self.now()
-
-        async def read() -> dict[int, float]:
-            rows: Any = await self._link.client.zrangebyscore(key, "-inf", now, start=0, num=limit, withscores=True)
-            return {int(bucket): float(at) for bucket, at in rows}
-
-        return await self.command(read)
-
-    async def done(self, key: str, seen: Mapping[int, float], following: Mapping[int, float]) -> None:
-        """These buckets of the agenda were looked at; when each has to be looked at again, as far as it has."""
-        if not seen:
-            return
-        arguments: list[Argument] = []
-        for bucket, at in seen.items():
-            arguments += (bucket, repr(at), repr(following[bucket]) if bucket in following else "")
-        await self._call(scripts.AGENDA, {0: (key, arguments)})
+    async def take(self, agenda: str, limit: int) -> list[int]:
+        """The buckets of an agenda whose time has come: whoever took one runs a script there, which puts it back."""
+        found = await self._call(scripts.AGENDA, {0: (agenda, (limit,))})
+        return [int(bucket) for bucket in found[0]]
 
     async def first_times(self, kind: str, buckets: Iterable[int]) -> dict[int, float]:
         """The first score in the bucket's zset of that name (`owed`, `expires`, ...), where there is one."""

@@ -1,15 +1,12 @@
--- A bucket was looked at: it comes again at its next time, unless somebody has put it down anew meanwhile.
+-- Take the buckets whose time has come. Whoever took one looks at it and puts down its next time.
 --
--- KEYS[1] zset: buckets by when they are to be looked at; ARGV then three for each bucket: bucket, the time that was
---         seen, its next time ('': none)
+-- KEYS[1] zset: buckets by when they are to be looked at; ARGV [1] how many at most
+-- Found   the buckets
 
-for i = 1, #ARGV, 3 do
-    local bucket, seen, next = ARGV[i], ARGV[i + 1], ARGV[i + 2]
-    if tonumber(redis.call('ZSCORE', KEYS[1], bucket) or -1) == tonumber(seen) then
-        redis.call('ZREM', KEYS[1], bucket)
-    end
-    if next ~= '' then
-        redis.call('ZADD', KEYS[1], 'LT', next, bucket)
-    end
+local clock = redis.call('TIME')
+local now = clock[1] + clock[2] / 1000000
+local due = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now, 'LIMIT', 0, ARGV[1])
+if #due > 0 then
+    redis.call('ZREM', KEYS[1], unpack(due))
 end
-return 0
+return due

@@ -14,6 +14,10 @@ for i = 2, #ARGV, 3 do
     if delivery then
         delivery[Y.kept_cseq] = tonumber(ARGV[i + 2])
         put_delivery(id, delivery)
+        if delivery[Y.not_before] <= now and redis.call('ZSCORE', OWED, id) then
+            -- It may have been held back until now.
+            owe(id, now)
+        end
     end
 end
 return answer(clean)

@@ -10,6 +10,8 @@
 -- Post  Of what is over the limit, each dialog owes for itself.
 
 local notifier, patience, limit = ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
+-- Seconds; the flush, which is asked for at once, ends it before.
+local HELD_PAUSE = 1
 local marked, held = {}, 0
 local latest = tonumber(redis.call('HGET', BUCKET, 'changes') or 0)
 
@@ -48,7 +50,7 @@ local function mark(group, id, version, senders)
     elseif delivery[Y.not_before] > now then
         owe(id, delivery[Y.not_before])
     elseif delivery[Y.local_cseq] - delivery[Y.kept_cseq] >= MARGIN then
-        owe(id, now)
+        owe(id, now + HELD_PAUSE)
         changed(id)
         held = held + 1
     else
