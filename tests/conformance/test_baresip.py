@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from tests.conformance.observed import publications, subscriptions, tuples
-from tests.phone import MakePhone, Message, pidf, token
+from tests.conformance.secured import secured
+from tests.phone import MakePhone, Message, host_port, pidf, token
 from tests.programs import required
 from tests.running_set import RunningSet
 from tests.wait import until, until_true
@@ -100,9 +101,10 @@ async def baresip(
         "module_tmp account.so",
         *(f"module_app {name}" for name in NEEDED if name != "account.so"),
         f"ctrl_tcp_listen 127.0.0.1:{phone.port}",
+        *([f"sip_cafile {running.ca}"] if running.ca is not None else []),
     ]
     (folder / "config").write_text("\n".join([*lines, ""]), encoding="ascii")
-    through = f'outbound="sip:{running.sip_address};transport={transport}"'
+    through = f'outbound="sip:{host_port(*running.address(transport))};transport={transport}"'
     (folder / "accounts").write_text(
         f"<{aor};transport={transport}>;{through};regint=0;pubint={publish}\n", encoding="ascii"
     )
@@ -185,3 +187,18 @@ async def test_what_baresip_publishes_is_seen_until_it_leaves(
 
 def shows(basic: str, notify: Message) -> bool:
     return list(tuples(notify.body).values()) == [basic]
+
+
+async def test_out_16_baresip_watches_and_publishes_over_tls(make_phone: MakePhone, tmp_path: Path) -> None:
+    async with secured() as one:
+        alice, bob = await make_phone(one.running), await make_phone(one.running)
+        folder = tmp_path / "phone"
+        folder.mkdir()
+        async with baresip(one.running, folder, contacts=(alice.aor,), publish=600, transport="tls") as phone:
+            await phone.lists("Offline", alice.aor)
+            await alice.published(body=pidf(alice.aor))
+            await phone.says(f"<{alice.aor}> changed status from Offline to Online")
+            [watching] = await subscriptions(one.running, alice.aor)
+            assert (watching["watcher"], watching["transport"]) == (phone.aor, "tls")
+            _, first = await bob.subscribed(phone.aor)
+            assert len(tuples(first.body)) == 1
