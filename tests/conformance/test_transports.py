@@ -2,8 +2,10 @@
 
 import asyncio
 import contextlib
+import ipaddress
 import os
 import signal
+import socket
 import ssl
 from collections.abc import AsyncIterator
 
@@ -267,6 +269,40 @@ async def test_trn_09_trn_10_out_16_what_cannot_be_cut_gets_400_and_the_end(
         phone.send(broken)
         await asyncio.wait_for(phone.closed.wait(), 15)
         assert [message.status for message in phone.received] == [400]
+
+
+# UDP
+
+
+@pytest.mark.parametrize("host", HOSTS)
+async def test_trn_14_a_stun_request_on_the_sip_port_is_told_where_it_came_from(
+    host: str, everywhere: Secured
+) -> None:
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM) as client:
+        client.setblocking(False)
+        client.connect(everywhere.running.address("udp", host))
+        transaction = os.urandom(12)
+        client.send(b"\0\1\0\0\x21\x12\xa4\x42" + transaction)
+        loop = asyncio.get_running_loop()
+        answer = await asyncio.wait_for(loop.sock_recv(client, 2000), 15)
+        address, port = client.getsockname()[:2]
+    assert (answer[:2], answer[8:20]) == (b"\1\1", transaction)
+    mask = b"\x21\x12\xa4\x42" + transaction
+    unhidden = bytes(a ^ b for a, b in zip(answer[28:], mask, strict=False))
+    assert int.from_bytes(answer[26:28], "big") ^ 0x2112 == port
+    assert str(ipaddress.ip_address(unhidden)) == address
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+async def test_trn_19_a_large_response_stays_on_the_transport_of_its_request(
+    transport: str, everywhere: Secured
+) -> None:
+    async with phone_on(everywhere.running, transport) as phone:
+        # A response copies the Vias, so this one is as large as the request.
+        vias = "".join(f"Via: SIP/2.0/UDP p{n}.example.net;branch=z9hG4bK{'x' * 200}{n}\r\n" for n in range(20))
+        response = await phone.request(options(phone).replace(b"From: ", vias.encode() + b"From: ", 1))
+        assert (response.status, len(response.all("via"))) == (200, 21)
+        assert len(response.raw) > 4000
 
 
 # TLS

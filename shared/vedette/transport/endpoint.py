@@ -10,6 +10,7 @@ from vedette.sip.flow import Flow
 from vedette.sip.framing import Framed
 from vedette.sip.message import Request, Response
 from vedette.sip.reader import read_message
+from vedette.sip.stun import answer_binding
 from vedette.sip.transaction.layer import (
     ClientTransaction,
     RequestFinished,
@@ -216,8 +217,7 @@ class Endpoint:
         try:
             message = read_message(data, stream=stream)
         except NotSipError:
-            if data.strip(_PADDING):
-                self.not_sip += 1
+            self._receive_other(data, flow)
             return
         except SipError:
             self.broken_responses += 1
@@ -241,6 +241,16 @@ class Endpoint:
         if found is not None:
             self.layer.fail_branch(found.group(1).decode("ascii"), self.now())
             self._drain()
+
+    def _receive_other(self, data: bytes, flow: Flow) -> None:
+        """What has no SIP start line: STUN is answered, padding is nothing, the rest is counted."""
+        if not data.strip(_PADDING):
+            return
+        answer = answer_binding(data, flow.host, flow.port) if flow.transport == "udp" else None
+        if answer is not None:
+            self._send(flow, answer)
+        else:
+            self.not_sip += 1
 
     def _flow_failed(self, flow: Flow) -> None:
         self.layer.fail_flow(flow, self.now())
