@@ -51,6 +51,11 @@ CREATE TABLE presentity (
     -- Key and answer of the last request, so that its copies get the same answer.
     last_key        bytea NOT NULL,
     granted         int4 NOT NULL,
+    -- The one call that this publication is about, the leg of it (NULL: any), and whether it says that it is over; NULL
+    -- where it is about several calls, or none.
+    call_key        text,
+    call_leg        text,
+    call_over       bool NOT NULL DEFAULT false,
     -- Removed or expired: a tombstone, kept so that late copies revive nothing.
     ended           timestamptz,
     PRIMARY KEY (presentity_hash, publication_id)

@@ -6,7 +6,8 @@
 --       fault, which counts only if the tag matches; sender: the Contact of a watcher who is not told; how many
 --       publications a presentity may have (0: any number); the sender's dialogs as change_event
 --       has them, where Redis has the dialogs (`fallback2db=0`; else NULL). A removal with a body leaves that behind
---       for `p_linger` seconds, under a tag that is dead
+--       for `p_linger` seconds, under a tag that is dead. Call, leg and over: what the body says of a single call; the
+--       end of a call ends all publications that still have it, and one that comes later is over as soon as it is made
 -- Out   one row for each request: verdict 'created' 'modified' 'refreshed' 'removed' 'lingers' 'replayed', 'unmatched' (412)
 --       'too_many' (403) or 'withheld' (matched, not applied);
 --       sequence and granted seconds of the answer; where the state changed its new version, whether somebody
@@ -15,7 +16,8 @@
 CREATE FUNCTION publish_batch_v1(
     p_hash int4[], p_uri text[], p_username text[], p_domain text[], p_event text[], p_key bytea[],
     p_publication bytea[], p_sequence int4[], p_expires int4[], p_content_type text[], p_body bytea[], p_sender text[],
-    p_apply bool[], p_max_publications int4, p_sender_dialogs text[], p_linger int4
+    p_apply bool[], p_max_publications int4, p_sender_dialogs text[], p_linger int4,
+    p_call text[], p_leg text[], p_over bool[]
 ) RETURNS TABLE (
     ordinal int8, verdict text, sequence int4, granted int4, version int8, watched bool,
     other_ids bytea[], other_versions int8[], at timestamptz
@@ -39,9 +41,9 @@ BEGIN
     WITH request AS MATERIALIZED (
         SELECT *
         FROM unnest(p_hash, p_uri, p_username, p_domain, p_event, p_key, p_publication, p_sequence, p_expires,
-                    p_content_type, p_body, p_sender, p_apply)
+                    p_content_type, p_body, p_sender, p_apply, p_call, p_leg, p_over)
             WITH ORDINALITY AS r (hash, uri, username, domain, event, key, publication, sequence, expires,
-                                  content_type, body, sender, apply, ordinal)
+                                  content_type, body, sender, apply, call, leg, over, ordinal)
     ),
     judged AS MATERIALIZED (
         SELECT r.*, p.sequence AS held_sequence, p.granted AS held_granted,
@@ -74,9 +76,17 @@ BEGIN
     decided AS MATERIALIZED (
         SELECT j.*, CASE WHEN j.changes THEN nextval('presentity_version') END AS version
         FROM (
-            SELECT j.*, j.verdict IN ('created', 'modified', 'removed', 'lingers') AS changes,
+            SELECT j.*, j.verdict IN ('created', 'modified', 'removed', 'lingers') AND NOT j.overtaken AS changes,
                 make_interval(secs => CASE WHEN j.expires = 0 THEN p_linger ELSE j.expires END) AS lifetime
-            FROM judged AS j
+            FROM (
+                SELECT j.*, CASE WHEN j.verdict = 'created' AND j.call IS NOT NULL AND NOT j.over THEN EXISTS (
+                    SELECT FROM presentity AS p
+                    WHERE p.presentity_hash = j.hash AND p.presentity_uri = j.uri AND p.event = j.event
+                        AND p.call_over AND p.call_key = j.call
+                        AND (p.call_leg IS NULL OR j.leg IS NULL OR p.call_leg = j.leg)
+                ) ELSE false END AS overtaken
+                FROM judged AS j
+            ) AS j
         ) AS j
     ),
     seen AS MATERIALIZED (
@@ -109,10 +119,12 @@ BEGIN
     ),
     created AS (
         INSERT INTO presentity (presentity_hash, publication_id, presentity_uri, username, domain, event, sequence,
-            etag, expires, received_time, content_type, body, sender, version, last_key, granted)
+            etag, expires, received_time, content_type, body, sender, version, last_key, granted,
+            call_key, call_leg, call_over, ended)
         SELECT j.hash, j.publication, j.uri, j.username, j.domain, j.event, 1,
             encode(j.publication, 'hex') || '.1', v_now + j.lifetime, v_now,
-            j.content_type, j.body, j.sender, j.version, j.key, j.expires
+            j.content_type, CASE WHEN j.overtaken THEN ''::bytea ELSE j.body END, j.sender, coalesce(j.version, 0), j.key,
+            j.expires, j.call, j.leg, j.over, CASE WHEN j.overtaken THEN v_now END
         FROM seen AS j
         WHERE j.verdict = 'created'
     ),
@@ -133,10 +145,23 @@ BEGIN
             version = coalesce(j.version, p.version),
             last_key = j.key,
             granted = j.expires,
+            call_key = CASE WHEN j.verdict IN ('modified', 'lingers') THEN j.call ELSE p.call_key END,
+            call_leg = CASE WHEN j.verdict IN ('modified', 'lingers') THEN j.leg ELSE p.call_leg END,
+            call_over = CASE WHEN j.verdict IN ('modified', 'lingers') THEN j.over ELSE p.call_over END,
             ended = CASE j.verdict WHEN 'removed' THEN v_now END
         FROM seen AS j
         WHERE p.presentity_hash = j.hash AND p.publication_id = j.publication
             AND j.verdict IN ('modified', 'refreshed', 'removed', 'lingers')
+    ),
+    -- Their publishers have lost the tags, or did not wait for them, or are gone.
+    superseded AS (
+        UPDATE presentity AS p
+        SET ended = v_now, body = ''
+        FROM seen AS j
+        WHERE j.changes AND j.over AND p.presentity_hash = j.hash AND p.presentity_uri = j.uri AND p.event = j.event
+            AND p.publication_id <> j.publication
+            AND CASE WHEN p.ended IS NULL THEN NOT p.call_over AND p.call_key = j.call
+                AND (p.call_leg IS NULL OR j.leg IS NULL OR p.call_leg = j.leg) ELSE false END
     ),
     told AS (
         INSERT INTO change_event (presentity_hash, presentity_uri, event, due, sender, sender_before, sender_after)
@@ -160,11 +185,17 @@ BEGIN
     FROM seen AS j
     LEFT JOIN LATERAL (
         -- What is alive is told after the search: the planner must not search by time, which matches nearly all rows.
-        SELECT array_agg(p.publication_id) FILTER (WHERE p.ended IS NULL AND p.expires > v_now) AS ids,
-            array_agg(p.version) FILTER (WHERE p.ended IS NULL AND p.expires > v_now) AS versions
-        FROM presentity AS p
-        WHERE j.changes AND p.presentity_hash = j.hash AND p.presentity_uri = j.uri
-            AND p.event = j.event AND p.publication_id <> j.publication
+        SELECT array_agg(a.publication_id) FILTER (WHERE a.alive) AS ids,
+            array_agg(a.version) FILTER (WHERE a.alive) AS versions
+        FROM (
+            SELECT p.publication_id, p.version, p.ended IS NULL AND p.expires > v_now AND (
+                j.over AND NOT p.call_over AND p.call_key = j.call
+                AND (p.call_leg IS NULL OR j.leg IS NULL OR p.call_leg = j.leg)
+            ) IS NOT TRUE AS alive
+            FROM presentity AS p
+            WHERE j.changes AND p.presentity_hash = j.hash AND p.presentity_uri = j.uri
+                AND p.event = j.event AND p.publication_id <> j.publication
+        ) AS a
     ) AS o ON true;
 
     -- A refused request leaves nothing behind, not even the row it locked.

@@ -170,6 +170,24 @@ async def test_dli_15_a_publisher_that_does_not_wait_for_its_tag_leaves_no_lamp_
     assert (await again.next()).states == ["terminated"]
 
 
+async def test_dli_15_a_lamp_stays_dark_when_the_end_expires_before_what_was_published_of_the_call(
+    running_set: RunningSet, make_phone: MakePhone
+) -> None:
+    """peers.md 7, row 1: Kamailio publishes the end for 11 seconds, and the rest for hours."""
+    uri = line()
+    proxy = await make_phone(running_set)
+    lamp = await watching(running_set, make_phone, uri)
+    for state in ("early", "confirmed"):
+        await published(proxy, uri, dialogs(call(state, "a")), expires=3600)
+        await lamp.shows(state)
+    await published(proxy, uri, dialogs(call("terminated", "a")), expires=1)
+    await lamp.shows("terminated")
+    await lamp.shows()
+    late = await send(proxy, uri, dialogs(call("early", "a")))
+    assert (late.status, await publications(running_set, uri, "dialog")) == (200, [])
+    assert (await send(proxy, uri, b"", tag=late["sip-etag"])).status == 412
+
+
 @pytest.mark.parametrize("with_body", [True, False])
 async def test_dli_15_a_state_that_comes_after_the_end_lights_no_lamp(
     running_set: RunningSet, make_phone: MakePhone, *, with_body: bool

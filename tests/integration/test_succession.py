@@ -120,3 +120,47 @@ async def test_calls_and_presence_of_one_batch_are_judged_together(core: Core) -
         calls(ENDED, uri=dave, etag=created[0].etag, expires=0), publish(erin, etag=created[1].etag, expires=0)
     )
     assert [answer.verdict for answer in answers] == ["lingers", "removed"]
+
+
+async def test_the_end_of_a_call_ends_all_publications_about_it_and_no_others(core: Core, sql: Connection) -> None:
+    for state in ("trying", "early", "confirmed"):
+        await core.publish_one(calls(dialogs(call(state, "a"))))
+    await core.publish_one(calls(dialogs(call("confirmed", "b"))))
+    await core.publish_one(calls(dialogs(call("confirmed", "a"), call("early", "c"))))
+    ended = await core.publish_one(calls(ENDED, expires=11))
+    assert len(ended.others) == 2
+    assert len(await stored(sql)) == 3
+    rows = await sql.fetch("SELECT version FROM presentity WHERE ended IS NULL AND publication_id <> $1", b"")
+    assert {version for _, version in ended.others} < {row["version"] for row in rows}
+
+
+async def test_only_the_leg_that_ended_is_over(core: Core, sql: Connection) -> None:
+    for remote in ("r1", "r2", None):
+        await core.publish_one(calls(dialogs(call("early", "a", local="l", remote=remote))))
+    await core.publish_one(calls(dialogs(call("terminated", "a", local="l", remote="r1"))))
+    left = sorted(b"r2" in body for body, _, _ in await stored(sql))
+    assert left == [False, True], "the end of leg r1, and leg r2"
+    await core.publish_one(calls(dialogs(call("terminated", "a"))))
+    assert [read(body).states for body, _, _ in await stored(sql)] == [["terminated"]] * 2
+
+
+@pytest.mark.parametrize("expires", [0, 11])
+async def test_what_comes_after_the_end_is_over_as_soon_as_it_is_made(
+    core: Core, sql: Connection, notifier: NotifierStore, expires: int
+) -> None:
+    """Also when the publication that told the end is over itself, as long as its tombstone is there."""
+    bob = await core.subscribe_one(subscribe(event="dialog"))
+    await core.publish_one(calls(ENDED, expires=expires))
+    for _ in range(2):
+        assert await answer_notifies(notifier, 200) == {bob.dialog_id}
+        late = calls(dialogs(call("early", "a", local="l")))
+        answer = await core.publish_one(late)
+        assert (answer.verdict, answer.status, answer.expires, answer.version) == ("created", 200, 600, None)
+        assert (await core.publish_one(late)).reply == answer.reply
+        assert (await core.publish_one(calls(etag=answer.etag))).status == 412
+        assert not any(b"early" in body for body, _, _ in await stored(sql))
+        assert await answer_notifies(notifier, 200) == set()
+        await let_publications_expire(sql, ALICE)
+        await notifier.expire(100)
+    other = await core.publish_one(calls(dialogs(call("early", "b"))))
+    assert other.version is not None

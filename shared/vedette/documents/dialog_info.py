@@ -51,6 +51,17 @@ class PublishedDialogs(NamedTuple):
     scope: str
 
 
+class SingleCall(NamedTuple):
+    """What a document says of the only call that it has."""
+
+    key: str
+    """Of the call, whatever its leg."""
+    leg: str | None
+    """None: any."""
+    over: bool
+    """Whether it has ended."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Dialog:
     id: str
@@ -164,6 +175,21 @@ def is_provisional(body: bytes) -> bool:
     except DocumentError:
         return False
     return CONFIRMED not in states and not states.isdisjoint({TRYING, PROCEEDING, EARLY})
+
+
+def single_call(body: bytes) -> SingleCall | None:
+    """The call that a document is about; None where there are several, or none, or one without a Call-ID."""
+    try:
+        dialogs = _read(body).dialogs
+    except DocumentError:
+        return None
+    if not dialogs or dialogs[0].call_id is None or len({dialog.line for dialog in dialogs}) > 1:
+        return None
+    over = all(dialog.state == TERMINATED for dialog in dialogs)
+    if len(dialogs) > 1 and not over:
+        return None
+    leg = dialogs[0].leg if len(dialogs) == 1 else None
+    return SingleCall(_digest(*dialogs[0].line), None if leg is None else _digest(*leg), over)
 
 
 def _read(body: bytes) -> _Document:
@@ -283,7 +309,7 @@ def _names(dialogs: Sequence[tuple[_Dialog, str]]) -> list[str]:
 
 
 def _digest(*parts: str | None) -> str:
-    return hashlib.blake2b("\0".join(part or "" for part in parts).encode(), digest_size=4).hexdigest()
+    return hashlib.blake2b("\0".join(part or "" for part in parts).encode(), digest_size=8).hexdigest()
 
 
 # writing

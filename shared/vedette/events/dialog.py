@@ -35,5 +35,10 @@ DIALOG = EventPackage(
     default_expires=3600,
     check=check,
     compose=_compose,
-    succession=Succession(dialog_info.merge, dialog_info.remains, dialog_info.is_provisional),
+    succession=Succession(
+        merge=dialog_info.merge,
+        remains=dialog_info.remains,
+        single_call=dialog_info.single_call,
+        is_provisional=dialog_info.is_provisional,
+    ),
 )

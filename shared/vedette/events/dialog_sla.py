@@ -27,6 +27,11 @@ DIALOG_SLA = EventPackage(
     default_expires=DIALOG.default_expires,
     check=check,
     compose=_compose,
-    succession=Succession(partial(dialog_info.merge, line=True), dialog_info.remains, dialog_info.is_provisional),
+    succession=Succession(
+        merge=partial(dialog_info.merge, line=True),
+        remains=dialog_info.remains,
+        single_call=dialog_info.single_call,
+        is_provisional=dialog_info.is_provisional,
+    ),
     watches_line=True,
 )

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from vedette.documents.dialog_info import SingleCall
 from vedette.documents.versioned import VersionedDocument
 from vedette.documents.watcherinfo import Watcher
 
@@ -33,6 +34,8 @@ class Succession:
     """(the body that a publication has, the one that changes it) -> the body that it has from now on."""
     remains: Callable[[bytes | None, bytes | None], bytes | None]
     """(the body that a publication has, the body of its removal) -> what is remembered of it for a while."""
+    single_call: Callable[[bytes], SingleCall | None]
+    """The call that a body is about, where it is about one; its end is the end of every publication about it."""
     is_provisional: Callable[[bytes], bool]
     """Whether a body holds for a short while only unless it is published again."""
 

@@ -369,3 +369,40 @@ def test_many_publications_of_one_call_are_compared_in_time_that_grows_with_thei
     body = dialog_info.compose(ALICE, published).with_version(0)
     assert body.count(b"<dialog ") == 100 * MAX_DIALOGS
     assert NAMESPACE.encode() in body
+
+
+ENDED_LEG = call("terminated", "a", local="l", remote="r")
+
+
+@pytest.mark.parametrize(
+    ("calls", "expected"),
+    [
+        ([call("early", "a")], (None, False)),
+        ([call("early", "a", local="l")], (None, False)),
+        ([call("early", "a", local="l", remote="r")], ("r", False)),
+        ([call("terminated", "a", local="l", remote="r")], ("r", True)),
+        (
+            [call("terminated", "a", local="l", remote="r"), call("terminated", "a", local="l", remote="s")],
+            (None, True),
+        ),
+        ([call("terminated", "a", local="l", remote="r"), call("early", "a", local="l", remote="s")], None),
+        ([call("early", "a"), call("early", "b")], None),
+        ([call("terminated", None, name="1")], None),
+        ([], None),
+    ],
+)
+def test_dli_15_a_publication_about_one_call_is_known_by_it(
+    calls: list[str], expected: tuple[str | None, bool] | None
+) -> None:
+    found = dialog_info.single_call(dialogs(*calls))
+    if found is None:
+        assert expected is None
+        return
+    assert expected is not None
+    assert (found.leg is None, found.over) == (expected[0] is None, expected[1])
+    assert found.key == getattr(dialog_info.single_call(dialogs(call("trying", "a"))), "key", "")
+    assert found.key != getattr(dialog_info.single_call(dialogs(call("trying", "a", name="x"))), "key", "")
+
+
+def test_dli_15_a_body_that_is_no_document_is_about_no_call() -> None:
+    assert dialog_info.single_call(b"<dialog-info") is None

@@ -13,7 +13,10 @@ from vedette.records import DialogRecord, join_routes, split_routes, write_flow
 from vedette.sip.uri import split_aor
 from vedette.store.database import Database
 
-_PUBLISH = "SELECT * FROM publish_batch_v1($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)"
+_PUBLISH = (
+    "SELECT * FROM publish_batch_v1($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, "
+    "$19)"
+)
 _HELD = """
 SELECT p.publication_id, p.sequence, p.body, p.content_type
 FROM unnest($1::int4[], $2::bytea[]) AS k (presentity_hash, publication_id)
@@ -57,6 +60,9 @@ class DecidingStore:
             self._policy.max_publications,
             None if self._in_redis is None else await self._in_redis.of_senders(batch),
             LINGER,
+            [None if command.call is None else command.call.key for command in batch],
+            [None if command.call is None else command.call.leg for command in batch],
+            [command.call is not None and command.call.over for command in batch],
         )
         verdicts: dict[int, PublishVerdict] = {}
         for ordinal, verdict, sequence, granted, version, watched, ids, versions, at in rows:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from presence_core.domain import refusals
 from presence_core.domain.common_checks import call_key, find_event, find_resource, grant
 from presence_core.domain.policy import Policy
+from vedette.documents.dialog_info import SingleCall
 from vedette.events.package import EventPackage
 from vedette.identity import Presentity, entity_tag, parse_entity_tag, presentity
 from vedette.rpc.contract import PublishCall, Reply
@@ -35,6 +36,8 @@ class PublishCommand:
     """The Contact, without parameters, of the watcher that is not told of the change."""
     refusal: Reply | None = None
     """Another fault of the request: the answer if its tag matches, and then nothing is changed."""
+    call: SingleCall | None = None
+    """The call that the body is about, where it is about one."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,7 +44,8 @@ def succeed(command: PublishCommand, held: Held | None, policy: Policy) -> Publi
     if command.expires == 0:
         remains = succession.remains(before, command.body)
         content_type = command.content_type or (held.content_type if held is not None else None)
-        return replace(command, body=remains, content_type=None if remains is None else content_type)
+        call = None if remains is None else succession.single_call(remains)
+        return replace(command, body=remains, content_type=None if remains is None else content_type, call=call)
     body = command.body
     if body is not None and before is not None:
         body = succession.merge(before, body)
@@ -52,4 +53,5 @@ def succeed(command: PublishCommand, held: Held | None, policy: Policy) -> Publi
     holds = body if body is not None else before
     if policy.max_expires_early and holds is not None and succession.is_provisional(holds):
         expires = min(expires, policy.max_expires_early)
-    return replace(command, body=body, expires=expires)
+    call = None if body is None else succession.single_call(body)
+    return replace(command, body=body, expires=expires, call=call)
