@@ -71,8 +71,14 @@ async def test_presentities_with_their_publications(running_set: RunningSet, udp
     assert row["bucket"] == presentity_hash(aor) & 511
     left = datetime.fromisoformat(row["expires"]) - before
     assert timedelta(seconds=890) < left < timedelta(seconds=930)
-    refreshed = await udp_phone.request(udp_phone.publish(if_match=tags[0], expires=0))
+    refreshed = await udp_phone.request(udp_phone.publish(if_match=tags[1], expires=1800))
     assert refreshed.status == 200
+    tags[1] = refreshed["sip-etag"]
+    (row,) = (await listed(running_set, "presentities", "--presentity", aor))["entries"]
+    assert sorted(row["etags"]) == sorted(tags), "a refresh is seen at once, though the table keeps what it has"
+    assert datetime.fromisoformat(row["expires"]) - before > timedelta(seconds=1790)
+    removed = await udp_phone.request(udp_phone.publish(if_match=tags[0], expires=0))
+    assert removed.status == 200
 
     async def one_left() -> bool:
         (row,) = (await listed(running_set, "presentities", "--presentity", aor))["entries"]
@@ -174,6 +180,12 @@ async def test_a_redis_can_be_named_and_without_postgres_only_what_it_knows_is_m
     assert code == 0
     (row,) = json.loads(out)["entries"]
     assert (row["watcher"], row["remote_cseq"], row["local_cseq"]) == (udp_phone.aor, None, None)
+    assert err.startswith("Postgres does not answer")
+
+    await udp_phone.published(presentity, body=pidf(presentity, note="here"))
+    (row,) = await entries_when(running_set, "presentities", 1, "--presentity", presentity)
+    code, out, err = await run("hash", "list", "presentities", *options, extra=extra)
+    assert (code, json.loads(out)["entries"]) == (0, [row])
     assert err.startswith("Postgres does not answer")
 
     # Without a set the parameters come from where the services of a container have them.

@@ -28,9 +28,9 @@ from vedette_cli.commands.sip_options import fail
 from vedette_cli.commands.up import DataOption
 from vedette_cli.supervisor.control import NotRunningError, ask
 from vedette_cli.tables.cached import CachedTables
-from vedette_cli.tables.dialog_states import StoredDialogStates
 from vedette_cli.tables.kept import KeptDialogs
 from vedette_cli.tables.rows import PresentityRow, Progress, SubscriptionRow
+from vedette_cli.tables.stored_states import PostgresStates
 
 hash_app = typer.Typer(help="The two hash tables: published state and subscription dialogs.", no_args_is_help=True)
 
@@ -169,7 +169,7 @@ async def _read(place: _Place, which: Which, presentity: str, watcher: str, limi
     except ValueError as error:
         fail(f"{_without_password(place.redis_url)} is not the URL of a Redis: {error}", 2)
     database = Database(place.db_url, size=1, name="vedette hash list")
-    states = StoredDialogStates(database)
+    states = PostgresStates(database)
     try:
         with _progress() as progress:
             tables = CachedTables(
@@ -181,7 +181,8 @@ async def _read(place: _Place, which: Which, presentity: str, watcher: str, limi
             of_presentities, of_subscriptions = tables.buckets
             if which is Which.PRESENTITIES:
                 rows, more = await _take(tables.presentities(presentity), lambda _: True, limit)
-                return _Listing(which, of_presentities, rows, more, tables.unreadable, place.fallback2db)
+                remark = _remark(states, "tags and ends are those before the last refresh")
+                return _Listing(which, of_presentities, rows, more, tables.unreadable, place.fallback2db, remark)
             if not place.fallback2db:
                 kept = KeptDialogs(DialogTables(link, place.subs_htable_size), progress=progress)
                 dialogs, more = await _take(
@@ -191,9 +192,7 @@ async def _read(place: _Place, which: Which, presentity: str, watcher: str, limi
             dialogs, more = await _take(
                 tables.subscriptions(presentity), lambda row: fnmatchcase(row.watcher, watcher), limit
             )
-            remark = ""
-            if states.failure is not None:
-                remark = f"Postgres does not answer ({states.failure}): CSeq and status are not known"
+            remark = _remark(states, "CSeq and status are not known")
             return _Listing(which, of_subscriptions, dialogs, more, tables.unreadable, place.fallback2db, remark)
     except (RedisAwayError, StoreError) as error:
         fail(
@@ -204,6 +203,10 @@ async def _read(place: _Place, which: Which, presentity: str, watcher: str, limi
     finally:
         await link.close()
         await database.close()
+
+
+def _remark(states: PostgresStates, so: str) -> str:
+    return "" if states.failure is None else f"Postgres does not answer ({states.failure}): {so}"
 
 
 def _without_password(url: str) -> str:

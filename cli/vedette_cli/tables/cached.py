@@ -15,7 +15,15 @@ from vedette.store.hash_tables import (
     read_manifest,
     read_publication,
 )
-from vedette_cli.tables.rows import WILD, DialogStates, PresentityRow, Progress, SubscriptionRow, watcher_of
+from vedette_cli.tables.rows import (
+    WILD,
+    PresentityRow,
+    Progress,
+    PublicationState,
+    StoredStates,
+    SubscriptionRow,
+    watcher_of,
+)
 
 BUCKETS_AT_ONCE = 256
 
@@ -26,7 +34,7 @@ class CachedTables:
     """Reads in pages and never the names of all keys, so that a big table stops Redis for nobody."""
 
     def __init__(
-        self, published: HashTable, dialogs: HashTable, states: DialogStates, *, progress: Progress | None = None
+        self, published: HashTable, dialogs: HashTable, states: StoredStates, *, progress: Progress | None = None
     ) -> None:
         self._published = published
         self._dialogs = dialogs
@@ -52,7 +60,6 @@ class CachedTables:
 
     async def _presentities_of(self, bucket: int, page: list[Held], pattern: str) -> list[PresentityRow]:
         """The manifests among the entries, each with what the table has of its publications."""
-        rows: list[PresentityRow] = []
         wanted: list[tuple[PresentityRow, list[bytes]]] = []
         for held in page:
             name = held.field.decode(errors="replace")
@@ -63,27 +70,43 @@ class CachedTables:
             if manifest is None or not manifest.publications:
                 continue
             row = PresentityRow(bucket, uri, event, manifest.version, len(manifest.publications), None, [])
-            wanted.append((row, [publication_field(uri, event, id_) for id_, _ in manifest.publications]))
+            wanted.append((row, [id_ for id_, _ in manifest.publications]))
+        if not wanted:
+            return []
+        keys = [(presentity_hash(row.presentity), id_) for row, ids in wanted for id_ in ids]
+        states = await self._states.publications(keys)
+        if states is None:
+            states = await self._cached_publications(bucket, page, wanted)
+        rows: list[PresentityRow] = []
+        for row, ids in wanted:
+            alive = [(id_, states[id_]) for id_ in ids if id_ in states]
+            rows.append(
+                row._replace(
+                    expires=max((state.expires for _, state in alive), default=None),
+                    etags=[entity_tag(id_, state.sequence) for id_, state in alive],
+                )
+            )
+        return rows
+
+    async def _cached_publications(
+        self, bucket: int, page: list[Held], wanted: list[tuple[PresentityRow, list[bytes]]]
+    ) -> dict[bytes, PublicationState]:
+        """What the table has of these publications: as they were when their bodies came."""
+        fields = {publication_field(row.presentity, row.event, id_): id_ for row, ids in wanted for id_ in ids}
         at_hand = {held.field: held.payload for held in page}
-        elsewhere = [field for _, of_row in wanted for field in of_row if field not in at_hand]
+        elsewhere = [field for field in fields if field not in at_hand]
         for field, entry in zip(elsewhere, await self._published.get([(bucket, f) for f in elsewhere]), strict=True):
             if entry is not None and entry[1]:
                 at_hand[field] = entry[1]
         now = time.time()
-        for row, of_row in wanted:
-            found = [
-                _read(self._published, read_publication, Held(field, 0, 0, at_hand[field]))
-                for field in of_row
-                if field in at_hand
-            ]
-            alive = [record for record in found if record is not None and record.expires > now]
-            rows.append(
-                row._replace(
-                    expires=max((record.expires for record in alive), default=None),
-                    etags=[entity_tag(record.publication_id, record.sequence) for record in alive],
-                )
-            )
-        return rows
+        states: dict[bytes, PublicationState] = {}
+        for field, id_ in fields.items():
+            if field not in at_hand:
+                continue
+            record = _read(self._published, read_publication, Held(field, 0, 0, at_hand[field]))
+            if record is not None and record.expires > now:
+                states[id_] = PublicationState(record.sequence, record.expires)
+        return states
 
     async def subscriptions(self, pattern: str = "*") -> AsyncIterator[SubscriptionRow]:
         """The dialogs whose time is not over, bucket by bucket. Raises RedisAwayError."""

@@ -8,8 +8,8 @@ from vedette.identity import presentity_hash
 from vedette.records import read_flow
 from vedette.store.dialog_tables.rows import DeliveryRow, DialogRow
 from vedette.store.dialog_tables.tables import DialogTables
-from vedette_cli.tables.dialog_states import STATUS
 from vedette_cli.tables.rows import WILD, Progress, SubscriptionRow, watcher_of
+from vedette_cli.tables.stored_states import STATUS
 
 BUCKETS_AT_ONCE = 256
 

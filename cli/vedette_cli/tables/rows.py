@@ -22,9 +22,9 @@ class PresentityRow(NamedTuple):
     """The presentity's, which rises with each change."""
     publications: int
     expires: float | None
-    """When the last of them ends, in epoch seconds; None where the table has none of their entries."""
+    """When the last of them ends, in epoch seconds; None where nothing is known of them."""
     etags: list[str]
-    """Of the publications whose entries are in the table."""
+    """Of the publications that something is known of."""
 
 
 class SubscriptionRow(NamedTuple):
@@ -63,11 +63,21 @@ class DialogState(NamedTuple):
     status: str
 
 
-class DialogStates(Protocol):
-    """Where the CSeq and the status of dialogs are known."""
+class PublicationState(NamedTuple):
+    """What a refresh changes in a publication without its entry in the cache."""
+
+    sequence: int
+    expires: float
+
+
+class StoredStates(Protocol):
+    """Where it is known what changes without the entries in the cache."""
 
     async def states(self, dialogs: list[DialogRecord]) -> dict[bytes, DialogState]:
         """By dialog id; none for a dialog that is not known there."""
+
+    async def publications(self, keys: list[tuple[int, bytes]]) -> dict[bytes, PublicationState] | None:
+        """Those of the publications (presentity hash, id) that are alive, by id; None where nothing is known."""
 
 
 class Progress(Protocol):
