@@ -4,10 +4,13 @@ import asyncio
 import contextlib
 import ipaddress
 import os
+import random
+import re
 import signal
 import socket
 import ssl
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 
 import pytest
 import pytest_asyncio
@@ -269,6 +272,79 @@ async def test_trn_09_trn_10_out_16_what_cannot_be_cut_gets_400_and_the_end(
         phone.send(broken)
         await asyncio.wait_for(phone.closed.wait(), 15)
         assert [message.status for message in phone.received] == [400]
+
+
+@pytest.mark.parametrize("transport", ["tcp", "tls", "ws", "wss"])
+@pytest.mark.parametrize("via", ["Via: SIP/2.0/TCP 127.0.0.1;=;", "Via: nonsense", "X-Via: SIP/2.0/TCP a"])
+async def test_msg_36_a_request_without_a_via_that_can_be_read_is_dropped_and_the_connection_goes_on(
+    via: str, transport: str, everywhere: Secured
+) -> None:
+    async with phone_on(everywhere.running, transport) as phone:
+        phone.send(re.sub(rb"Via: [^\r]*", via.encode(), options(phone)))
+        assert (await phone.request(options(phone))).status == 200
+        assert len(phone.received) == 1
+
+
+@dataclass
+class Hostile:
+    """Octets that are nearly, or not at all, what a transport carries; the same for the same seed."""
+
+    random: random.Random
+    phone: Phone
+
+    def message(self) -> bytes:
+        octets = bytearray(options(self.phone))
+        for _ in range(self.random.randint(0, 5)):
+            octets[self.random.randrange(len(octets))] = self.random.randrange(256)
+        return bytes(octets)
+
+    def frame(self) -> bytes:
+        opcode = self.random.choice((TEXT, BINARY, 0, CLOSE, PING, PONG, 3))
+        message = self.message()[: self.random.choice((100, 2000))]
+        octets = bytearray(frame(opcode, message, fin=self.random.random() < 0.8, masked=self.random.random() < 0.95))
+        if self.random.random() < 0.3:
+            octets[self.random.randrange(len(octets))] ^= 1 << self.random.randrange(8)
+        return bytes(octets)
+
+    def stream(self, transport: str) -> bytes:
+        if self.random.random() < 0.3:
+            return self.random.randbytes(self.random.randint(1, 3000))
+        is_websocket = transport in WEBSOCKETS
+        start = opening() if is_websocket and self.random.random() < 0.8 else b""
+        parts = (self.frame() if is_websocket else self.message() for _ in range(self.random.randint(1, 6)))
+        return start + b"".join(parts)
+
+
+@pytest.mark.parametrize("transport", ["tcp", "tls", "ws", "wss"])
+async def test_trn_26_msg_53_hostile_octets_break_nothing(transport: str, everywhere: Secured) -> None:
+    running = everywhere.running
+    async with phone_on(running, transport) as phone:
+        hostile = Hostile(random.Random(transport), phone)
+
+        async def connection() -> None:
+            with_tls = transport in WITH_TLS and hostile.random.random() < 0.7
+            octets = hostile.stream(transport)
+            part = hostile.random.randint(0, len(octets))
+            context = running.context(transport) if with_tls else None
+            reader, writer = await asyncio.open_connection(*running.address(transport), ssl=context)
+            with contextlib.suppress(OSError):
+                writer.write(octets[:part])
+                await asyncio.sleep(0)
+                writer.write(octets[part:])
+                if hostile.random.random() < 0.5:
+                    writer.transport.abort()
+                elif writer.can_write_eof():
+                    writer.write_eof()
+                    await asyncio.wait_for(reader.read(), 30)
+            writer.close()
+            with contextlib.suppress(OSError):
+                await writer.wait_closed()
+
+        for _ in range(10):
+            await asyncio.gather(*(connection() for _ in range(20)))
+        assert (await phone.request(options(phone))).status == 200
+    for log in (running.data / "log").glob("edge-*.log"):
+        assert "Traceback" not in log.read_text(), log.read_text()[-3000:]
 
 
 # UDP

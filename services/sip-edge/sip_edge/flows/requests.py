@@ -113,6 +113,7 @@ class RequestFlow:
         if request.method == "ACK":
             return
         try:
+            _ = request.top_via  # without one that can be read there is nothing to answer with, on a stream either
             target = response_flow(request, flow)
         except SipError:
             return
