@@ -1,4 +1,4 @@
--- Dialogs in Redis (`fallback2db=0`, decision 0009): active_watchers and delivery are a copy, written now and then.
+-- Dialogs in Redis (`fallback2db=0`, decision 0012): active_watchers and delivery are a copy, written now and then.
 
 -- Who has the dialogs. An epoch ends when that changes; what Redis holds of an earlier one counts no more. Epochs are
 -- times, in microseconds, so that a database that is made anew takes nothing for its own that Redis has of another.
