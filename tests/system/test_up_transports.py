@@ -65,3 +65,19 @@ async def test_edges_that_come_later_share_the_ports() -> None:
             for _ in range(10):
                 async with opened(one.running, transport=transport) as phone:
                     assert (await phone.request(phone.publish(body=pidf(phone.aor)))).status == 200
+
+
+async def test_the_commands_publish_and_fetch_over_tls_and_believe_nobody_else() -> None:
+    async with secured() as one:
+        server = ("--server", f"127.0.0.1:{one.running.others['tls'][1]}", "--transport", "tls")
+        code, out, err = await run("publish", "sip:alice@example.com", *server, "--ca", str(one.authority.file))
+        assert (code, err) == (0, "")
+        assert out.startswith("published sip:alice@example.com")
+        watch = ("watch", "sip:alice@example.com", "--as", "sip:bob@example.com", "--fetch", *server)
+        code, out, err = await run(*watch, "--ca", str(one.authority.file))
+        assert (code, err) == (0, "")
+        assert "sip:alice@example.com open" in out
+        code, _, err = await run(*watch)
+        assert (code, "cannot reach" in err) == (1, True), "the system does not know that authority"
+        code, _, err = await run(*watch, "--ca", str(one.files.key))
+        assert (code, "--ca: " in err) == (2, True)

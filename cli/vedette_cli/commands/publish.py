@@ -9,6 +9,7 @@ import typer
 
 from vedette_cli.commands.sip_options import (
     MAX_EXPIRES,
+    CaOption,
     JsonOption,
     PasswordOption,
     ServerOption,
@@ -37,6 +38,7 @@ def publish(
     keep: Annotated[bool, typer.Option("--keep", help="Refresh until Ctrl-C, then remove the state.")] = False,
     server: ServerOption = "127.0.0.1:5060",
     transport: TransportOption = "udp",
+    ca: CaOption = None,
     user: UserOption = None,
     password: PasswordOption = None,
     as_json: JsonOption = False,
@@ -49,7 +51,7 @@ def publish(
         document = write(presentity, status=status, note=note, activity=activity, tuple_id=f"t{secrets.token_hex(4)}")
     except ValueError:
         fail(f"--note: {note!r} holds what XML cannot carry", 2)
-    agent = open_agent(server, transport, user, password)
+    agent = open_agent(server, transport, user, password, ca)
     with told(presentity):
         asyncio.run(_publish(agent, presentity, document, expires, keep=keep, as_json=as_json))
 

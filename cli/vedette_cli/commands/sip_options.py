@@ -14,6 +14,7 @@ import typer
 from vedette.sip.digest import Credentials
 from vedette.sip.errors import SipError
 from vedette.sip.uri import parse_uri
+from vedette.transport.tls import CertificateError, TlsContexts, TlsFiles
 from vedette_cli.user_agent.agent import NoAnswerError, Server, UserAgent
 from vedette_cli.user_agent.publisher import RefusedError
 
@@ -21,9 +22,12 @@ PATIENCE = 10.0
 MAX_EXPIRES = 2**32 - 1
 """Expires holds no more (RFC 3261 section 20.19)."""
 
-Transport = Literal["udp", "tcp"]
+Transport = Literal["udp", "tcp", "tls"]
 ServerOption = Annotated[str, typer.Option("--server", metavar="HOST:PORT", help="Where the SIP edge is.")]
 TransportOption = Annotated[Transport, typer.Option("--transport", help="How to reach it.")]
+CaOption = Annotated[
+    Path | None, typer.Option("--ca", help="With tls: authorities (PEM) of the server's certificate, or itself.")
+]
 UserOption = Annotated[str | None, typer.Option("--user", help="User name, where the server asks for one.")]
 PasswordOption = Annotated[
     str | None, typer.Option("--password", help="Password; @FILE reads it from a file.", envvar="VEDETTE_PASSWORD")
@@ -51,11 +55,13 @@ def check_uri(uri: str, name: str) -> str:
     return uri
 
 
-def open_agent(server: str, transport: Transport, user: str | None, password: str | None) -> UserAgent:
+def open_agent(
+    server: str, transport: Transport, user: str | None, password: str | None, ca: Path | None = None
+) -> UserAgent:
     """The user agent of the options."""
     host, colon, port = server.rpartition(":")
     if not colon or server.endswith("]"):
-        host, port = server, "5060"
+        host, port = server, "5061" if transport == "tls" else "5060"
     if ":" in host and not (host.startswith("[") and host.endswith("]")):
         fail(f"--server: {server!r} is not HOST:PORT; write an IPv6 address like [::1]:5060", 2)
     if not (port.isascii() and port.isdigit()) or not 0 < int(port[:6]) < 65536 or not host.strip("[]"):
@@ -66,7 +72,16 @@ def open_agent(server: str, transport: Transport, user: str | None, password: st
         except OSError as error:
             fail(f"--password: cannot read {password[1:]}: {error.strerror}", 2)
     credentials = Credentials(user, password or "") if user is not None else None
-    return UserAgent(Server(host.strip("[]"), int(port), transport), credentials=credentials, patience=PATIENCE)
+    tls: TlsContexts | None = None
+    if transport == "tls":
+        try:
+            tls = TlsContexts(TlsFiles(None, ca=ca))
+        except CertificateError as error:
+            fail(f"--ca: {error}", 2)
+    elif ca is not None:
+        fail("--ca is for --transport tls", 2)
+    place = Server(host.strip("[]"), int(port), transport)
+    return UserAgent(place, credentials=credentials, patience=PATIENCE, tls=tls)
 
 
 @contextlib.contextmanager

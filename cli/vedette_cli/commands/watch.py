@@ -11,6 +11,7 @@ import typer
 from vedette_cli.commands.sip_options import (
     MAX_EXPIRES,
     PATIENCE,
+    CaOption,
     JsonOption,
     PasswordOption,
     ServerOption,
@@ -41,6 +42,7 @@ def watch(
     fetch: Annotated[bool, typer.Option("--fetch", help="Print the state once and end.")] = False,
     server: ServerOption = "127.0.0.1:5060",
     transport: TransportOption = "udp",
+    ca: CaOption = None,
     user: UserOption = None,
     password: PasswordOption = None,
     as_json: JsonOption = False,
@@ -48,7 +50,7 @@ def watch(
     """Print each state of a presentity as it arrives, until Ctrl-C."""
     check_uri(presentity, "presentity")
     check_uri(watcher, "--as")
-    agent = open_agent(server, transport, user, password)
+    agent = open_agent(server, transport, user, password, ca)
     with told(presentity):
         asyncio.run(_Watch(agent, presentity, watcher, as_json=as_json).run(0 if fetch else expires))
 

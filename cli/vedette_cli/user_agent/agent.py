@@ -19,6 +19,7 @@ from vedette.sip.transaction.layer import RequestFinished
 from vedette.sip.transaction.timers import Timers
 from vedette.sip.writer import Header, write_request, write_response
 from vedette.transport.endpoint import Endpoint
+from vedette.transport.tls import TlsContexts
 
 NotifyHandler = Callable[[Request], int]
 """Gets a NOTIFY of its dialog and returns the status to answer."""
@@ -55,12 +56,14 @@ class UserAgent:
         credentials: Credentials | None = None,
         timers: Timers | None = None,
         patience: float = 32.0,
+        tls: TlsContexts | None = None,
     ) -> None:
-        """`patience`: seconds until a request without an answer is given up, at most Timer F."""
+        """`patience`: seconds until a request without an answer is given up, at most Timer F; `tls`: for TLS."""
         self.server = server
         self._credentials = credentials
         self._timers = timers or Timers()
         self._patience = patience
+        self._tls = tls
         self._notify_handlers: dict[tuple[str, str], NotifyHandler] = {}
         self._numbers = itertools.count(1)
         self._counts: dict[str, int] = {}
@@ -71,7 +74,7 @@ class UserAgent:
     async def __aenter__(self) -> Self:
         self._server_address = await _resolve(self.server)
         local = _local_address(self._server_address, self.server.port)
-        self._endpoint = Endpoint(self, self._timers)
+        self._endpoint = Endpoint(self, self._timers, tls=self._tls)
         await self._endpoint.open(local, 0)
         host, port = self._endpoint.address
         self._address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
@@ -164,7 +167,8 @@ class UserAgent:
             body,
         )
         future: asyncio.Future[RequestFinished] = asyncio.get_running_loop().create_future()
-        flow = Flow(transport, self._server_address, self.server.port)
+        name = self.server.host if transport == "tls" else ""
+        flow = Flow(transport, self._server_address, self.server.port, name=name)
         transaction = endpoint.send_request(branch=branch, method=method, data=data, flow=flow, context=future)
         try:
             async with asyncio.timeout(self._patience):

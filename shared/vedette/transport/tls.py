@@ -16,8 +16,8 @@ class CertificateError(Exception):
 class TlsFiles:
     """What the contexts are made of, all PEM."""
 
-    certificate: Path
-    """Ours, followed by those of the authorities between it and the root."""
+    certificate: Path | None
+    """Ours, followed by those of the authorities between it and the root; None: we only connect, and show none."""
     key: Path | None = None
     """None: in the file of the certificate."""
     client_ca: Path | None = None
@@ -62,13 +62,15 @@ class TlsContexts:
 
     def _load(self) -> tuple[ssl.SSLContext, ssl.SSLContext]:
         files = self._files
-        with _told(files.certificate):
+        with _told(files.certificate or files.ca):
             stamp = self._stamp_now()
         server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         for context in (server, client):
             context.minimum_version = ssl.TLSVersion.TLSv1_2
             context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION
+            if files.certificate is None:
+                continue
             with _told(files.certificate):
                 # Without a password of our own OpenSSL would ask for one on the terminal.
                 context.load_cert_chain(files.certificate, files.key, password=lambda: "")
@@ -91,7 +93,7 @@ class TlsContexts:
 class _told(contextlib.AbstractContextManager[None]):  # noqa: N801
     """Around the reading of a file: what fails names it."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path | None) -> None:
         self._path = path
 
     def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
