@@ -23,6 +23,7 @@ class DialogRecord(msgspec.Struct, array_like=True, frozen=True):
     record_route: list[str]
     local_contact: str
     accept: str
+    """The media type of its documents, with parameters where it wants a part of the state."""
     edge_instance: str
     edge_address: str
     flow: Flow

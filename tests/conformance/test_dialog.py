@@ -151,6 +151,26 @@ async def test_cmp_14_dli_09_calls_of_several_publishers_are_shown_together(
     assert (await lamp.shows("confirmed")).dialogs == [("1", "confirmed")]
 
 
+async def test_dli_05_dli_06_a_watcher_may_ask_for_one_dialog(running_set: RunningSet, make_phone: MakePhone) -> None:
+    uri = line()
+    proxy = await make_phone(running_set)
+    one, other = call("confirmed", "a@h", local="l", remote="r"), call("confirmed", "b", local="l", remote="r")
+    tag = await published(proxy, uri, dialogs(one, other))
+    everything = Lamp(await make_phone(running_set), uri)
+    await everything.subscribe()
+    assert (await everything.next()).states == ["confirmed"] * 2
+    lamps = {}
+    for parameters, found in (("to-tag=l;from-tag=r", ["a@h"]), ("to-tag=l", ["a@h"]), ("to-tag=r;from-tag=l", [])):
+        lamp = Lamp(await make_phone(running_set), uri)
+        request = lamp.phone.subscribe(lamp.dialog, event=f'dialog;call-id="a@h";{parameters}', accept=TYPE)
+        assert (await lamp.phone.request(request)).status == 200
+        assert [name for name, _ in (await lamp.next()).dialogs] == found
+        lamps[parameters] = lamp
+    await published(proxy, uri, dialogs(call("terminated", "a@h", local="l", remote="r"), other), tag=tag)
+    for parameters in ("to-tag=l;from-tag=r", "to-tag=l"):
+        assert (await lamps[parameters].next()).dialogs == [("a@h", "terminated")]
+
+
 # lamps that must not stay lit
 
 

@@ -51,6 +51,15 @@ class PublishedDialogs(NamedTuple):
     scope: str
 
 
+class Selection(NamedTuple):
+    """The dialog that a watcher wants, or those of one INVITE (section 3.2)."""
+
+    call_id: str
+    local_tag: str
+    remote_tag: str | None
+    """None: any."""
+
+
 class SingleCall(NamedTuple):
     """What a document says of the only call that it has."""
 
@@ -105,18 +114,28 @@ def check(body: bytes) -> str | None:
 
 
 def compose(
-    entity: str, documents: Sequence[PublishedDialogs], *, single: bool = False, line: bool = False
+    entity: str,
+    documents: Sequence[PublishedDialogs],
+    *,
+    only: Selection | None = None,
+    single: bool = False,
+    line: bool = False,
 ) -> VersionedDocument:
     """The document that watchers of `entity` get, always with the full state; `documents` has the newest state first.
 
-    `single`: only the most interesting dialog. `line`: the remote target is the remote identity, so that another
-    phone of a shared line reaches the far end through the proxy. Documents that cannot be read are left out.
+    `only`: what is asked for. `single`: only the most interesting dialog. `line`: the remote target is the remote
+    identity, so that another phone of a shared line reaches the far end through the proxy. Documents that cannot be
+    read are left out.
     """
     read: list[tuple[_Dialog, str]] = []
     for number, dialog in _furthest(documents):
         read.append((dialog, documents[number].scope))
     read.sort(key=lambda item: _INTEREST[item[0].state])
-    named = [(dialog, name) for (dialog, _), name in zip(read, _names(read), strict=True)]
+    named = [
+        (dialog, name)
+        for (dialog, _), name in zip(read, _names(read), strict=True)
+        if only is None or _is_wanted(dialog, only)
+    ]
     return _write(entity, named[:1] if single else named, line=line)
 
 
@@ -230,6 +249,11 @@ def _is_behind(dialog: _Dialog, before: Sequence[_Dialog]) -> bool:
 
 
 # composing
+
+
+def _is_wanted(dialog: _Dialog, only: Selection) -> bool:
+    local, remote = dialog.tags
+    return dialog.call_id == only.call_id and local == only.local_tag and only.remote_tag in {None, remote}
 
 
 def _furthest(documents: Sequence[PublishedDialogs]) -> list[tuple[int, _Dialog]]:

@@ -7,6 +7,7 @@ from typing import Protocol
 from vedette.documents.dialog_info import SingleCall
 from vedette.documents.versioned import VersionedDocument
 from vedette.documents.watcherinfo import Watcher
+from vedette.sip.event_header import EventHeader
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,10 +55,12 @@ class EventPackage:
     check: Callable[[str, bytes], str | None]
     """(media type, body) -> why it cannot be published, None where it can."""
     compose: Callable[[str, Sequence[Publication], str, Preferences], VersionedDocument]
-    """(presentity, publications with the newest state first, media type, preferences) -> document. With no
-    publications the package's neutral document."""
+    """(presentity, publications with the newest state first, media type and what `part_of` has added to it,
+    preferences) -> document. With no publications the package's neutral document."""
     neutral_is_optional: bool = False
     """Whether `notify_offline_body=0` leaves the neutral document out."""
+    part_of: Callable[[EventHeader], str] | None = None
+    """Which part of the state an Event header asks for, as parameters behind the media type; "" for all of it."""
     succession: Succession | None = None
     watches_line: bool = False
     """Whether a SUBSCRIBE means the user of its Contact in the domain of its From, which phones of a shared line have

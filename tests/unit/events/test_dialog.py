@@ -73,3 +73,38 @@ def test_dli_09_ids_are_made_different_by_what_never_changes_of_a_publication() 
     publications = [publication(number, dialogs(call("early", None, name="1"))) for number in (0xAB, 0xCD)]
     seen = read(DIALOG.compose(ALICE, publications, TYPE, Preferences()).with_version(1))
     assert [name for name, _ in seen.dialogs] == ["1.ababab", "1.cdcdcd"]
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("dialog;call-id=a;to-tag=l;from-tag=r1", ["early"]),
+        ("dialog;from-tag=r1;call-id=a;id=7;to-tag=l", ["early"]),
+        ("dialog;call-id=a;to-tag=l", ["early", "trying"]),
+        ("dialog;call-id=a;to-tag=r1;from-tag=l", []),
+        ("dialog;call-id=b;to-tag=l", []),
+        ('dialog;call-id="x y;z@h\\"1\\"";to-tag=l', ["proceeding"]),
+        ("dialog;call-id=a", ["early", "confirmed", "proceeding", "trying"]),
+        ("dialog;to-tag=l;from-tag=r1", ["early", "confirmed", "proceeding", "trying"]),
+        ("dialog;include-session-description", ["early", "confirmed", "proceeding", "trying"]),
+    ],
+)
+def test_dli_05_and_dli_06_an_event_may_ask_for_one_dialog_or_those_of_one_invite(
+    value: str, expected: list[str]
+) -> None:
+    publications = [
+        publication(
+            1,
+            dialogs(
+                call("early", "a", local="l", remote="r1"),
+                call("trying", "a", local="l", remote="r2"),
+                call("confirmed", "b", local="r1", remote="l"),
+                call("proceeding", "x y;z@h&quot;1&quot;", local="l"),
+            ),
+        )
+    ]
+    assert DIALOG.part_of is not None
+    media_type = TYPE + DIALOG.part_of(parse_event(value))
+    assert media_type.isascii()
+    assert " " not in media_type
+    assert read(DIALOG.compose(ALICE, publications, media_type, Preferences()).with_version(0)).states == expected

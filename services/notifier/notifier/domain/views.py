@@ -24,6 +24,7 @@ class ViewKey(NamedTuple):
     event: str
     version: int
     media_type: str
+    """With what the watcher wants of the state, where that is not all of it, as parameters."""
     span: Span | None = None
     """Watcher information: what it shows of the watchers."""
 
@@ -80,7 +81,7 @@ class Views:
                 self._preferences,
             )
         self.compositions += 1
-        document = Document(key.media_type, *composed)
+        document = Document(key.media_type.partition(";")[0], *composed)
         view = View(document, digest_of(document))
         self._views.put(key, view)
         return view

@@ -84,6 +84,8 @@ def plan_subscribe(call: SubscribeCall, policy: Policy) -> SubscribeCommand | Re
     contact = _contact(call)
     granted = grant(call.expires, package, policy, policy.max_expires_subscribe)
     accept = _accept(call, package)
+    if isinstance(accept, str) and package.part_of is not None:
+        accept += package.part_of(event)
     body = _unwanted_body(call)
     refusal = next((fault for fault in (watcher, contact, granted, accept, body) if isinstance(fault, Reply)), None)
     if refusal is not None and not place.in_dialog:
