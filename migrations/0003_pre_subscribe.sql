@@ -81,6 +81,20 @@ BEGIN
                 SELECT count(*) FILTER (WHERE o.ended IS NULL) FROM active_watchers AS o
                 WHERE o.watcher_username = r.watcher_username AND o.watcher_domain = r.watcher_domain
             ) END AS subscriptions,
+            -- As in `replaced` below.
+            CASE WHEN w.dialog_id IS NULL AND (p_max_watchers > 0 OR p_max_subscriptions > 0) AND r.expires > 0
+                AND NOT r.in_dialog
+            THEN (
+                SELECT count(*) FILTER (WHERE CASE
+                    WHEN o.ended IS NOT NULL OR o.event <> r.event OR o.event_id <> r.event_id THEN false
+                    WHEN o.status = 4 THEN true
+                    WHEN o.callid = r.callid AND o.from_tag = r.from_tag THEN o.remote_cseq < r.cseq
+                    ELSE o.sip_instance = r.sip_instance AND r.sip_instance <> ''
+                END)
+                FROM active_watchers AS o
+                WHERE o.watcher_username = r.watcher_username AND o.watcher_domain = r.watcher_domain
+                    AND o.presentity_uri = r.uri
+            ) END AS replaces,
             CASE
                 WHEN w.dialog_id IS NULL AND r.in_dialog THEN 'unmatched'
                 WHEN w.dialog_id IS NULL AND r.expires = 0 THEN 'fetched'
@@ -98,18 +112,19 @@ BEGIN
         FROM request AS r
         LEFT JOIN active_watchers AS w ON w.presentity_hash = r.hash AND w.dialog_id = r.dialog
     ),
-    -- The new dialogs of one batch count for each other.
+    -- The new dialogs of one batch count for each other, and each has the places of those that it replaces.
     fitting AS (
         SELECT f.*, CASE
             WHEN f.alone = 'created' AND p_max_watchers > 0 AND p_max_watchers < f.watchers
-                + row_number() OVER (PARTITION BY f.hash, f.uri, f.event, f.alone ORDER BY f.ordinal)
+                + sum(1 - f.replaces) OVER (PARTITION BY f.hash, f.uri, f.event, f.alone ORDER BY f.ordinal)
             THEN 'too_many_watchers' ELSE f.alone END AS fits
         FROM found AS f
     ),
     judged AS MATERIALIZED (
         SELECT f.*, CASE
             WHEN f.fits = 'created' AND p_max_subscriptions > 0 AND p_max_subscriptions < f.subscriptions
-                + row_number() OVER (PARTITION BY f.watcher_username, f.watcher_domain, f.fits ORDER BY f.ordinal)
+                + sum(1 - f.replaces)
+                    OVER (PARTITION BY f.watcher_username, f.watcher_domain, f.fits ORDER BY f.ordinal)
             THEN 'too_many_subscriptions' ELSE f.fits END AS verdict
         FROM fitting AS f
     ),

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import msgspec
 import pytest
 
 from tests.integration.calls import ALICE, in_dialog, publish, subscribe
@@ -93,6 +94,18 @@ async def test_subscriptions_that_a_watcher_makes_in_one_batch_count_for_each_ot
     other = subscribe("sip:lamp1@example.com", from_uri="sip:carol@example.net")
     answers = await strict.subscribe(*calls, other)
     assert [answer.status for answer in answers] == [200] * 4 + [403] * 4 + [200]
+
+
+async def test_a_phone_that_starts_again_at_the_limit_gets_the_place_that_it_had(strict: Core, sql: Sql) -> None:
+    contacts = ['<sip:bob@192.0.2.7:5060>;+sip.instance="<urn:uuid:1>"']
+    lamps = [subscribe(f"sip:lamp{n}@example.com") for n in range(3)]
+    await strict.subscribe(*lamps, *(subscribe(from_uri=f"sip:w{n}@example.net") for n in range(2)))
+    assert (await strict.subscribe_one(msgspec.structs.replace(subscribe(), contacts=contacts))).status == 200
+    again = await strict.subscribe_one(msgspec.structs.replace(subscribe(), contacts=contacts))
+    assert (again.verdict, again.status) == ("created", 200)
+    assert await sql.fetchval("SELECT watchers FROM presentity_state WHERE presentity_uri = $1", ALICE) == 3
+    other = msgspec.structs.replace(subscribe(), contacts=['<sip:bob@192.0.2.8>;+sip.instance="<urn:uuid:2>"'])
+    assert (await strict.subscribe_one(other)).verdict == "too_many_watchers"
 
 
 async def test_copies_of_what_was_taken_get_their_answer_at_the_limit(strict: Core) -> None:

@@ -8,15 +8,40 @@
 local options = cmsgpack.unpack(ARGV[2])
 local cseq_offset, expires_offset, max_watchers, max_subscriptions = unpack(options)
 
+-- The dialogs that the watcher of this new one has lost, by id.
+local function losing(row)
+    local losses = {}
+    for _, id in ipairs(redis.call('SMEMBERS', of(row))) do
+        local lost = row_of(id)
+        if id ~= row[D.dialog_id] and lost and lost[D.ended] == 0 then
+            local gone
+            if lost[D.callid] == row[D.callid] and lost[D.from_tag] == row[D.from_tag] then
+                gone = lost[D.remote_cseq] < row[D.remote_cseq]
+            else
+                gone = row[D.sip_instance] ~= '' and lost[D.sip_instance] == row[D.sip_instance]
+            end
+            if gone then
+                losses[#losses + 1] = {id, lost}
+            end
+        end
+    end
+    return losses
+end
+
+-- Whether a new dialog would be one too many; it has the places of those that it replaces.
+local function too_many(asks, held, limit)
+    return limit > 0 and held >= limit and held - #losing(asks) >= limit
+end
+
 local function judge(asks, old, in_dialog, apply, subscriptions)
     if not old then
         if in_dialog then
             return 'unmatched'
         elseif asks[D.granted] == 0 then
             return 'fetched'
-        elseif max_watchers > 0 and tonumber(redis.call('HGET', COUNTS, place(asks)) or 0) >= max_watchers then
+        elseif too_many(asks, tonumber(redis.call('HGET', COUNTS, place(asks)) or 0), max_watchers) then
             return 'too_many_watchers'
-        elseif max_subscriptions > 0 and subscriptions >= max_subscriptions then
+        elseif too_many(asks, subscriptions, max_subscriptions) then
             return 'too_many_subscriptions'
         end
         return 'created'
@@ -66,26 +91,16 @@ local function create(id, row, transport, kept, fetched)
     changed(id)
 end
 
--- End, without a word, the dialogs that the watcher of this new one has lost.
-local function replace(id, row)
+-- End them, without a word.
+local function replace(row)
     local replaced = {}
-    for _, other in ipairs(redis.call('SMEMBERS', of(row))) do
-        local lost = row_of(other)
-        if other ~= id and lost and lost[D.ended] == 0 then
-            local gone
-            if lost[D.callid] == row[D.callid] and lost[D.from_tag] == row[D.from_tag] then
-                gone = lost[D.remote_cseq] < row[D.remote_cseq]
-            else
-                gone = row[D.sip_instance] ~= '' and lost[D.sip_instance] == row[D.sip_instance]
-            end
-            if gone then
-                finish(other, lost, 'giveup')
-                put_row(other, lost)
-                drop_delivery(other, lost)
-                changed(other)
-                replaced[#replaced + 1] = other
-            end
-        end
+    for _, loss in ipairs(losing(row)) do
+        local id, lost = unpack(loss)
+        finish(id, lost, 'giveup')
+        put_row(id, lost)
+        drop_delivery(id, lost)
+        changed(id)
+        replaced[#replaced + 1] = id
     end
     return replaced
 end
@@ -132,7 +147,7 @@ for i = 3, #ARGV do
     if verdict == 'created' or verdict == 'fetched' then
         create(id, asks, transport, kept, verdict == 'fetched')
         if verdict == 'created' then
-            replaced = replace(id, asks)
+            replaced = replace(asks)
         end
         written = redis.call('HGET', ROWS, id)
     elseif verdict == 'refreshed' or verdict == 'ended' then
