@@ -67,7 +67,7 @@ async def reading(running: RunningSet, make_phone: MakePhone, presentity: str) -
 
 
 @pytest.mark.parametrize("transport", ["udp", "tcp"])
-async def test_win_01_win_05_win_06_sub_01_watchers_can_be_watched(
+async def test_win_01_win_05_win_06_sub_01_prs_14_watchers_can_be_watched(
     running_set: RunningSet, make_phone: MakePhone, transport: str
 ) -> None:
     presentity = someone()

@@ -2,6 +2,7 @@
 
 import re
 from itertools import permutations, product
+from random import Random
 
 import pytest
 from hypothesis import given
@@ -406,3 +407,42 @@ def test_dli_15_a_publication_about_one_call_is_known_by_it(
 
 def test_dli_15_a_body_that_is_no_document_is_about_no_call() -> None:
     assert dialog_info.single_call(b"<dialog-info") is None
+
+
+def mutated(random: Random, bodies: list[bytes]) -> bytes:
+    """A body with a few octets changed, pieces of another one in it, or a piece of it twice."""
+    body = bytearray(random.choice(bodies))
+    for _ in range(random.choice((0, 1, 1, 1, 2))):
+        begin = random.randrange(len(body) + 1)
+        end = min(len(body), begin + random.randint(0, 4))
+        kind = random.random()
+        if kind < 0.4:
+            body[begin:end] = random.randbytes(1)
+        elif kind < 0.7:
+            other = random.choice(bodies)
+            place = random.randrange(len(other))
+            body[begin:end] = other[place : place + random.randint(1, 20)]
+        else:
+            body[begin:begin] = body[begin:end]
+    return bytes(body)
+
+
+@needs_vectors
+@pytest.mark.parametrize("seed", range(8))
+def test_pub_32_whatever_is_taken_can_be_composed_merged_and_remembered(seed: int) -> None:
+    random = Random(seed)
+    bodies = [vector.data for vector in BODIES]
+    taken = 0
+    for _ in range(300):
+        body, other = mutated(random, bodies), random.choice(bodies)
+        if check(body) is not None:
+            continue
+        taken += 1
+        read(composed(body, other, line=True))
+        for merged in (merge(other, body), merge(body, other if check(other) is None else body)):
+            assert check(merged) is None
+        left = remains(body, other)
+        assert left is None or set(read(left).states) == {"terminated"}
+        assert is_provisional(body) in {True, False}
+        dialog_info.single_call(body)
+    assert taken > 50
