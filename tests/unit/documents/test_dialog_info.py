@@ -442,7 +442,7 @@ def test_pub_32_whatever_is_taken_can_be_composed_merged_and_remembered(seed: in
         for merged in (merge(other, body), merge(body, other if check(other) is None else body)):
             assert check(merged) is None
         left = remains(body, other)
-        assert left is None or set(read(left).states) == {"terminated"}
+        assert left is None or set(states(left)) == {"terminated"}
         assert is_provisional(body) in {True, False}
         dialog_info.single_call(body)
     assert taken > 50
