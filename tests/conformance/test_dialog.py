@@ -345,13 +345,14 @@ class Member(Lamp):
         return response["sip-etag"]
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def line_set() -> AsyncIterator[RunningSet]:
-    """A set whose proxies name the sender of a PUBLISH, and whose lamps show one call."""
+@pytest_asyncio.fixture(scope="module", loop_scope="session", params=["1", "0"], ids=["postgres", "redis"])
+async def line_set(request: pytest.FixtureRequest) -> AsyncIterator[RunningSet]:
+    """A set whose proxies name the sender of a PUBLISH, with lamps for one call; dialogs in Postgres or Redis."""
     extra = {
         "VEDETTE_SENDER_HEADER": "Sender",
         "VEDETTE_FORCE_SINGLE_DIALOG": "1",
         "VEDETTE_MAX_EXPIRES_EARLY": "50",
+        "VEDETTE_FALLBACK2DB": request.param,
     }
     async with started("--cores", "2", extra=extra) as running:
         yield running
