@@ -286,6 +286,6 @@ async def test_what_was_busy_is_looked_at_again_within_the_same_round() -> None:
     yard.marks = [0, 0, 7]
     async with peers_of("") as peers, watching(yard, peers) as watch:
         await until_true(lambda: watch.woken, "the marks are given up")
-        assert yard.rounds == 1
+        assert yard.given_up == [(1, 7)]
         yard.busy = set()
         await until_true(lambda: yard.forgotten == ["dead"], "it is forgotten")

@@ -134,11 +134,15 @@ class Graveyard:
         self.forgotten: list[str] = []
         self.fault: StoreError | None = None
         self.rounds = 0
+        self.given_up: list[tuple[int, int]] = []
 
     async def clear_marks(self, dead: Sequence[str], limit: int, grace: float) -> int:
-        """The next number."""
+        """The next number; `given_up` has each with its round."""
         self.cleared.append((list(dead), grace))
-        return self.marks.pop(0) if self.marks else 0
+        count = self.marks.pop(0) if self.marks else 0
+        if count:
+            self.given_up.append((self.rounds, count))
+        return count
 
     async def have_marks(self, notifiers: Sequence[str]) -> set[str]:
         """The busy ones."""
