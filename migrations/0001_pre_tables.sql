@@ -198,3 +198,16 @@ CREATE TABLE secret (
     created timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (name, created)
 );
+
+-- Who may prove to be whom (digest): the HA1 of each algorithm, never a password. The domain is the realm, in lower
+-- case. Names of columns as OpenSIPS has them.
+CREATE TABLE subscriber (
+    username       text COLLATE "C" NOT NULL CHECK (username <> '' AND length(username) <= 255),
+    domain         text COLLATE "C" NOT NULL CHECK (domain <> '' AND length(domain) <= 255),
+    -- MD5, SHA-256, SHA-512-256
+    ha1            text NOT NULL CHECK (ha1 ~ '^[0-9a-f]{32}$'),
+    ha1_sha256     text NOT NULL CHECK (ha1_sha256 ~ '^[0-9a-f]{64}$'),
+    ha1_sha512t256 text NOT NULL CHECK (ha1_sha512t256 ~ '^[0-9a-f]{64}$'),
+    changed        timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (domain, username)
+);

@@ -4,11 +4,12 @@
 --       request is in a dialog, which knows it); event and id; the request's key; the dialog's id and whether the
 --       request is in it; Call-ID, tags, CSeq; expires in seconds; who watches; To and From values without tags;
 --       Contact, Record-Route, our Contact, media type chosen by Accept, User-Agent, +sip.instance; the flow; apply
---       false: the request has another fault, which counts only if its dialog is there; how far a CSeq may be behind;
+--       false: the request has another fault, which counts only if its dialog is there; proved: it is known who
+--       watches, and a dialog of another watcher is not his; how far a CSeq may be behind;
 --       seconds that a dialog outlives what is told; how many dialogs a presentity and a watcher may have (0: any);
 --       how long one that ends while it is pending waits for a decision
 -- Out   one row for each request: verdict 'created' 'fetched' 'refreshed' 'ended' 'replayed' 'unmatched' (481)
---       'other_usage' (403) 'out_of_order' (500) 'too_many_watchers' 'too_many_subscriptions' (403) or 'withheld'
+--       'not_yours' 'other_usage' (403) 'out_of_order' (500) 'too_many_watchers' 'too_many_subscriptions' (403) or 'withheld'
 --       (matched, not applied); granted seconds; for a dialog that was written, its row as it is now, as far as the
 --       caller does not know it
 -- Pre   A new dialog ends, without a word, those that its watcher has lost: with the same +sip.instance, or with the
@@ -22,7 +23,7 @@ CREATE FUNCTION subscribe_batch_v1(
     p_watcher_username text[], p_watcher_domain text[], p_to_uri text[], p_from_uri text[], p_contact text[],
     p_record_route text[], p_local_contact text[], p_accept text[], p_user_agent text[], p_sip_instance text[],
     p_edge_instance text[], p_edge_address text[], p_socket_info text[], p_transport text[],
-    p_apply bool[], p_cseq_offset int4, p_expires_offset int4, p_max_watchers int4, p_max_subscriptions int4,
+    p_apply bool[], p_proved bool[], p_cseq_offset int4, p_expires_offset int4, p_max_watchers int4, p_max_subscriptions int4,
     p_waiting interval
 ) RETURNS TABLE (
     ordinal int8, verdict text, granted int4, revision int4, presentity_uri text, event text, event_id text,
@@ -60,11 +61,11 @@ BEGIN
         FROM unnest(p_hash, v_uri, v_event, p_event, p_event_id, p_key, p_dialog, p_in_dialog, p_callid, p_to_tag,
                     p_from_tag, p_cseq, p_expires, p_watcher_username, p_watcher_domain, p_to_uri, p_from_uri,
                     p_contact, p_record_route, p_local_contact, p_accept, p_user_agent, p_sip_instance,
-                    p_edge_instance, p_edge_address, p_socket_info, p_transport, p_apply)
+                    p_edge_instance, p_edge_address, p_socket_info, p_transport, p_apply, p_proved)
             WITH ORDINALITY AS r (hash, uri, event, asked_event, event_id, key, dialog, in_dialog, callid, to_tag,
                     from_tag, cseq, expires, watcher_username, watcher_domain, to_uri, from_uri, contact,
                     record_route, local_contact, accept, user_agent, sip_instance, edge_instance, edge_address,
-                    socket_info, transport, apply, ordinal)
+                    socket_info, transport, apply, proved, ordinal)
     ),
     found AS MATERIALIZED (
         SELECT r.*, CASE r.expires WHEN 0 THEN 0 ELSE r.expires + p_expires_offset END AS kept,
@@ -100,6 +101,8 @@ BEGIN
                 WHEN w.dialog_id IS NULL AND r.expires = 0 THEN 'fetched'
                 WHEN w.dialog_id IS NULL THEN 'created'
                 WHEN w.callid <> r.callid OR w.from_tag <> r.from_tag THEN 'unmatched'
+                WHEN r.proved AND (w.watcher_username, w.watcher_domain)
+                    <> (r.watcher_username, r.watcher_domain) THEN 'not_yours'
                 WHEN w.last_key = r.key THEN 'replayed'
                 WHEN NOT r.in_dialog THEN 'late'
                 WHEN w.ended IS NOT NULL OR w.expires <= v_now OR w.status = 4 THEN 'unmatched'

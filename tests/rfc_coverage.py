@@ -19,7 +19,7 @@ CHECKLIST = Path(os.environ.get("VEDETTE_SHARED", ROOT.parent / "shared")) / "re
 ARGUMENTS = ROOT / "docs" / "rfc-arguments.toml"
 PAGE = ROOT / "docs" / "rfc-coverage.md"
 
-COMPLETE = ("PUB", "SUB", "NOT")
+COMPLETE = ("AUT", "PUB", "SUB", "NOT")
 """Groups in which every MUST and SHOULD has a test or an argument."""
 
 CLIENT = "tests/unit/user_agent/"

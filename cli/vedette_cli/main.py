@@ -10,6 +10,7 @@ from vedette_cli.commands.restart import restart
 from vedette_cli.commands.scale import scale
 from vedette_cli.commands.status import status
 from vedette_cli.commands.up import up
+from vedette_cli.commands.user import user_app
 from vedette_cli.commands.watch import watch
 
 app = typer.Typer(
@@ -23,6 +24,7 @@ for command in (up, scale, restart, status, publish, watch, migrate):
     app.command()(command)
 app.command("secret-files")(secret_files)
 app.add_typer(hash_app, name="hash")
+app.add_typer(user_app, name="user")
 app.add_typer(config_app, name="config")
 
 

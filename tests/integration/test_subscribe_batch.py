@@ -212,6 +212,28 @@ async def test_sub_17_dlg_20_another_event_id_in_the_dialog_gets_403(core: Core,
     assert (await core.subscribe_one(in_dialog(call, created.to_tag, cseq=2))).verdict == "refreshed"
 
 
+async def test_aut_18_a_dialog_is_that_of_the_watcher_who_made_it(core: Core, sql: Sql) -> None:
+    call = subscribe(watcher=BOB)
+    created = await core.subscribe_one(call)
+    before = await everything(sql)
+    for expires in (0, 3600):
+        later = in_dialog(call, created.to_tag, cseq=2, expires=expires, watcher="sip:mallory@example.net")
+        answer = await core.subscribe_one(later)
+        assert (answer.verdict, answer.status) == ("not_yours", 403)
+    assert (await core.subscribe_one(replace(call, watcher="sip:bob@example.com"))).verdict == "not_yours"
+    assert await everything(sql) == before
+    # Where nobody proves who he is, From may change (RFC 3261 section 12.2.1.1).
+    renamed = in_dialog(call, created.to_tag, cseq=2, watcher="", from_uri="sip:robert@example.net")
+    assert (await core.subscribe_one(renamed)).verdict == "refreshed"
+    assert (await core.subscribe_one(in_dialog(call, created.to_tag, cseq=3, watcher=BOB))).verdict == "refreshed"
+
+
+async def test_aut_17_the_watcher_is_who_it_was_proved_to_be(core: Core, sql: Sql) -> None:
+    await core.subscribe_one(subscribe(watcher="sip:carol@example.org"))
+    row = await sql.fetchrow("SELECT watcher_username, watcher_domain FROM active_watchers")
+    assert tuple(row or ()) == ("carol", "example.org")
+
+
 async def test_sub_08_a_refresh_that_is_too_brief_keeps_the_old_end(make_core: MakeCore, sql: Sql) -> None:
     core = make_core(Policy(secret=POLICY.secret, min_expires=60))
     call = subscribe()

@@ -381,7 +381,7 @@ async def test_a_folder_that_the_servers_cannot_pass_is_said_in_one_line() -> No
     ("arguments", "text"),
     [
         (["--host", "localhost"], "--host: 'localhost' is not an IP address"),
-        (["--host", "0.0.0.0"], "say --auth none to let everybody in"),
+        (["--host", "0.0.0.0"], "needs --advertise HOST:PORT"),
         (["--host", "0.0.0.0", "--auth", "none"], "needs --advertise HOST:PORT"),
         (["--advertise", "sip.example.com"], "--advertise: 'sip.example.com' is no host:port"),
         (["--host", "192.0.2.77", "--auth", "none"], "cannot listen on 192.0.2.77:0"),
@@ -440,8 +440,8 @@ async def test_bad_parameters_stop_the_start_with_name_and_allowed_values(used_d
     ("module", "name", "value", "allowed"),
     [
         ("sip_edge", "VEDETTE_T1", "0", "greater than or equal to 1"),
-        ("sip_edge", "VEDETTE_AUTH", "digest", "'' or 'none'"),
-        ("sip_edge", "VEDETTE_SIP_HOST", "0.0.0.0", "VEDETTE_AUTH=none"),
+        ("sip_edge", "VEDETTE_AUTH", "basic", "'none', 'digest' or 'trusted'"),
+        ("sip_edge", "VEDETTE_SIP_HOST", "0.0.0.0", "VEDETTE_SIP_HOST"),
         ("presence_core", "VEDETTE_ROLE", "both", "'core' or 'api'"),
         ("presence_core", "VEDETTE_DOMAINS", "a.example,,b.example", "separated by commas"),
         ("presence_core", "VEDETTE_FALLBACK2DB", "2", "0 or 1"),

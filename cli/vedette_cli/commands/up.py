@@ -50,7 +50,11 @@ def up(
     ] = None,
     redis_url: Annotated[str | None, typer.Option(help="Use this Redis instead of the embedded one.")] = None,
     auth: Annotated[
-        Literal["none"] | None, typer.Option(help="Say none to open SIP to others than this machine.")
+        Literal["none", "digest", "trusted"] | None,
+        typer.Option(
+            help="Who may publish and watch: everybody, users (vedette user), or trusted_peers only. "
+            "Without it VEDETTE_AUTH, else none on this machine alone and digest where others reach it."
+        ),
     ] = None,
     advertise: Annotated[
         str | None,

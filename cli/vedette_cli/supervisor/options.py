@@ -83,11 +83,6 @@ def _check_hosts(options: UpOptions) -> None:
             address = ipaddress.ip_address(host)
         except ValueError:
             raise SetupError(f"--host: {host!r} is not an IP address") from None
-        if not address.is_loopback and options.auth != "none":
-            raise SetupError(
-                f"--host {host} is not loopback, and there is no authentication yet: "
-                "say --auth none to let everybody in"
-            )
         if address.is_unspecified and options.advertise is None:
             raise SetupError(f"--host {host} needs --advertise HOST:PORT, the address that clients reach it by")
     for advertised in options.advertised:

@@ -46,6 +46,12 @@ KEEP_PATIENCE = 20.0
 SERVER_PATIENCE = 2.0
 CATCH_UP_INTERVAL = 1.0
 
+_AUTH = {
+    "none": "auth=none: whoever reaches it may publish and watch",
+    "digest": "auth=digest: users and trusted peers may publish and watch",
+    "trusted": "auth=trusted: trusted peers may publish and watch",
+}
+
 Say = Callable[[str], None]
 
 
@@ -202,12 +208,13 @@ class Supervisor:
             "VEDETTE_SIP_HOST": options.host,
             "VEDETTE_SIP_PORT": str(self._ports.sip),
             "VEDETTE_REUSE_PORT": "true",
-            "VEDETTE_AUTH": "none",
             "VEDETTE_API_HOST": "127.0.0.1",
             "VEDETTE_API_PORT": str(self._ports.api),
         }
         if options.database_url is None:
             own["VEDETTE_DB_PASSWORD_FILE"] = str(self._folders.secrets / "database_password")
+        if options.auth is not None:
+            own["VEDETTE_AUTH"] = options.auth
         if options.advertise is not None:
             own["VEDETTE_SERVER_ADDRESS"] = options.advertise
         own |= self._tls_environment(environment)
@@ -472,6 +479,10 @@ class Supervisor:
         host = self._options.hosts[0]
         return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
+    def _auth(self) -> str:
+        """How edges find out who sends."""
+        return self._services["edge"][0].facts.get("auth", "") if self._services["edge"] else ""
+
     def _api_url(self) -> str:
         address = self._services["api"][0].facts.get("address", "") if self._services["api"] else ""
         return f"http://{address}"
@@ -481,7 +492,7 @@ class Supervisor:
         server = "" if sip == "127.0.0.1:5060" else f" --server {sip}"
         lines = [
             "ready",
-            f"  SIP       {sip} (UDP and TCP), auth=none: whoever reaches it may publish and watch",
+            f"  SIP       {sip} (UDP and TCP), {_AUTH.get(self._auth(), '')}",
             *(f"  {name.upper():9} {self._address(port)}" for name, port in self._ports.others.items()),
             *(
                 [f"  made for TLS, to try it: {self._own_certificate}; clients trust it when they are told to"]
@@ -497,6 +508,11 @@ class Supervisor:
             if service.kind is not API
         ]
         vedette = _command()
+        if self._auth() == "digest":
+            data = "" if self._options.data == Path(".vedette") else f" --data {self._options.data}"
+            lines.append(
+                f"Users: {vedette} user add alice@example.com{data}, and for bob; then --user and --password."
+            )
         lines += [
             "Try, each in a terminal of its own:",
             f"  {vedette} watch sip:alice@example.com --as sip:bob@example.com{server}",

@@ -12,12 +12,13 @@ from presence_core.adapters.rest import rest_app
 from presence_core.adapters.rest_models import Readiness
 from presence_core.adapters.rest_queries import RestQueries
 from presence_core.adapters.rpc import RequestsHandler
+from presence_core.adapters.subscribers import SubscribersHandler
 from presence_core.flows.handle_publish import PublishFlow
 from presence_core.flows.handle_subscribe import SubscribeFlow
 from presence_core.flows.request_flow import FlowLimits
 from presence_core.settings import CoreSettings
 from vedette.rpc.client import Peers
-from vedette.rpc.contract import REQUESTS
+from vedette.rpc.contract import REQUESTS, SUBSCRIBERS
 from vedette.rpc.discovery import Discovery
 from vedette.rpc.server import HttpServer, rpc_app
 from vedette.runtime.dialogs import open_dialogs
@@ -86,7 +87,7 @@ async def _serve_core(settings: CoreSettings, identity: Identity, stop: asyncio.
     app = rpc_app(
         token=token,
         who=identity.hello,
-        handlers={REQUESTS: RequestsHandler(publish, subscribe)},
+        handlers={REQUESTS: RequestsHandler(publish, subscribe), SUBSCRIBERS: SubscribersHandler(database)},
         heard=heartbeat.heard,
     )
     listener = open_listener(settings.rpc_host, settings.rpc_port)

@@ -11,10 +11,13 @@ import structlog
 from sip_edge.adapters.certificates import read_certificates
 from sip_edge.adapters.dns import Dns
 from sip_edge.adapters.listeners import open_listeners
+from sip_edge.adapters.nonce_counts import NonceCounts
 from sip_edge.adapters.resolver import Resolver
 from sip_edge.adapters.rpc import DatagramsHandler, NotifiesHandler, WithdrawalsHandler
 from sip_edge.domain.local_addresses import LocalAddresses, split_address
+from sip_edge.domain.nonces import Nonces
 from sip_edge.domain.taken_batches import TakenBatches
+from sip_edge.flows.authentication import Authentication
 from sip_edge.flows.core_calls import CoreCalls
 from sip_edge.flows.departure import Departure
 from sip_edge.flows.edge import Edge
@@ -24,17 +27,20 @@ from sip_edge.flows.notifies import NotifySender
 from sip_edge.flows.open_subscribes import OpenSubscribes
 from sip_edge.flows.outcomes import OutcomeReporter
 from sip_edge.flows.requests import RequestFlow
+from sip_edge.flows.users import Users
 from sip_edge.settings import EdgeSettings
 from vedette import VERSION
 from vedette.rpc.client import Peers
 from vedette.rpc.contract import DATAGRAMS, NOTIFIES, WITHDRAWALS
 from vedette.rpc.discovery import Discovery
 from vedette.rpc.server import HttpServer, rpc_app
+from vedette.rpc.token import RpcToken
 from vedette.runtime.logs import configure
 from vedette.runtime.process import Identity, Tasks, announce_ready, run_service, unless_stopped
 from vedette.runtime.settings import load_settings
 from vedette.runtime.start import open_listener, read_token, rpc_address, say_remarks
 from vedette.sip.transaction.timers import Timers
+from vedette.store.redis_link import RedisLink
 from vedette.transport.endpoint import Endpoint
 from vedette.transport.limits import ConnectionLimits
 
@@ -88,7 +94,9 @@ async def _serve(settings: EdgeSettings, identity: Identity, stop: asyncio.Event
         max_jobs=settings.max_notifies,
         max_udp_size=settings.max_udp_size,
     )
+    authentication = _authentication(settings, token, cores)
     requests = RequestFlow(
+        authentication=authentication,
         calls=calls,
         open_subscribes=open_subscribes,
         instance=identity.instance,
@@ -105,13 +113,7 @@ async def _serve(settings: EdgeSettings, identity: Identity, stop: asyncio.Event
         edge,
         Timers(settings.t1 / 1000, settings.t2 / 1000, settings.t4 / 1000),
         ends_bounced=True,
-        limits=ConnectionLimits(
-            total=settings.max_connections,
-            per_source=settings.max_connections_per_source,
-            opening=settings.handshake_timeout,
-            message=settings.message_timeout,
-            idle=settings.idle_timeout,
-        ),
+        limits=_limits(settings),
         max_body=settings.max_body_size,
         tls=certificates.contexts if certificates is not None else None,
         origins=[origin.strip() for origin in settings.ws_origins.split(",") if origin.strip()],
@@ -143,11 +145,12 @@ async def _serve(settings: EdgeSettings, identity: Identity, stop: asyncio.Event
     tasks.keep("report", lambda: _report(endpoint, requests, sender, foreign, reporter))
     ports = await open_listeners(endpoint, settings, addresses)
     identity.ready = True
-    log.info("ready", rpc=identity.address, **ports.advertised)
+    log.info("ready", rpc=identity.address, auth=settings.access().mode, **ports.advertised)
     announce_ready(
         settings.ready_fd,
         address=identity.address,
         instance=identity.instance,
+        auth=settings.access().mode,
         **ports.listening,
     )
     await stop.wait()
@@ -156,19 +159,41 @@ async def _serve(settings: EdgeSettings, identity: Identity, stop: asyncio.Event
     departure = Departure(notifiers, instance=identity.instance, address=identity.address)
     if siblings.ready():
         endpoint.leave_to_siblings()
-    await _leave(departure, calls, sender, endpoint, reporter)
+    await _leave(departure, requests, sender, endpoint, reporter)
     await server.stop()
     await tasks.cancel()
-    await names.close()
+    await asyncio.gather(names.close(), authentication.close())
     for peers in (cores, notifiers, siblings):
         await peers.close()
 
 
+def _authentication(settings: EdgeSettings, token: RpcToken, cores: Peers) -> Authentication:
+    shared = settings.access().mode == "digest" and settings.redis_url
+    return Authentication(
+        settings.access(),
+        users=Users(cores),
+        nonces=Nonces(token.derive("digest nonces")),
+        lifetime=settings.nonce_lifetime,
+        users_max_age=settings.users_max_age,
+        counts=NonceCounts(RedisLink(settings.redis_url), settings.nonce_lifetime) if shared else None,
+    )
+
+
+def _limits(settings: EdgeSettings) -> ConnectionLimits:
+    return ConnectionLimits(
+        total=settings.max_connections,
+        per_source=settings.max_connections_per_source,
+        opening=settings.handshake_timeout,
+        message=settings.message_timeout,
+        idle=settings.idle_timeout,
+    )
+
+
 async def _leave(
-    departure: Departure, calls: CoreCalls, sender: NotifySender, endpoint: Endpoint, reporter: OutcomeReporter
+    departure: Departure, requests: RequestFlow, sender: NotifySender, endpoint: Endpoint, reporter: OutcomeReporter
 ) -> None:
     """Have others serve our dialogs, give what is under way a moment to end, close the sockets."""
-    await _within(DRAIN_REQUESTS, calls.drain())
+    await _within(DRAIN_REQUESTS, requests.drain())
     await _within(HAND_OVER, departure.hand_over())
     await _within(DRAIN_NOTIFIES, sender.drain())
     sender.close()

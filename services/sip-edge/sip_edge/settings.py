@@ -3,14 +3,31 @@
 import ipaddress
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
-from vedette.runtime.addresses import HostPortsOrNone, IpPortsOrNone, PeerList, PeerListOrNone
+from sip_edge.domain.authentication import Access
+from vedette.runtime.addresses import (
+    HostPortsOrNone,
+    IpPortsOrNone,
+    NetworksOrNone,
+    PeerList,
+    PeerListOrNone,
+    RedisUrlOrNone,
+)
 from vedette.runtime.parameters import About
 from vedette.runtime.settings import OptionalFile, OptionalPort, ParameterError, Port, ServiceSettings
+from vedette.sip.digest import PREFERENCE
 
 Milliseconds = Annotated[int, Field(ge=1, le=60_000), About("milliseconds")]
 Seconds = Annotated[int, Field(ge=1, le=86_400), About("seconds")]
+
+
+def _algorithms(value: str) -> str:
+    names = [part.strip().upper() for part in value.split(",")]
+    unknown = next((name for name in names if name not in PREFERENCE), None)
+    if unknown is not None:
+        raise ValueError(f"{unknown!r} is none of {', '.join(PREFERENCE)}")
+    return ",".join(name for name in PREFERENCE if name in names)
 
 
 class EdgeSettings(ServiceSettings):
@@ -65,8 +82,43 @@ class EdgeSettings(ServiceSettings):
     ws_origins: str = Field(
         "", description="Web sites, like https://app.example.com, whose scripts may connect; empty: all of them."
     )
-    auth: Literal["", "none"] = Field(
-        "", description="none: everybody may publish and subscribe. Has to be said where SIP is not on loopback."
+    auth: Literal["", "none", "digest", "trusted"] = Field(
+        "",
+        description="Who may publish and subscribe. digest: users of `vedette user`, with their passwords, and "
+        "trusted_peers. trusted: only trusted_peers. none: everybody. Empty: none where SIP is on loopback only, "
+        "else digest.",
+    )
+    trusted_peers: NetworksOrNone = Field(
+        "",
+        description="The proxies in front: what comes from their addresses is not asked for a password, may be for "
+        "anybody, and P-Asserted-Identity says whose it is (RFC 3325). UDP senders can forge their address: "
+        "let nobody else send from these.",
+    )
+    realm: Annotated[
+        str,
+        Field(pattern=r"^[A-Za-z0-9._:\[\]\-]{0,255}$"),
+        AfterValidator(str.lower),
+        About(allowed="a domain name or address of up to 255 characters, or empty"),
+    ] = Field("", description="Domain whose users digest asks for, whatever From says. Empty: the domain of From.")
+    digest_algorithms: Annotated[
+        str, AfterValidator(_algorithms), About(allowed=f"one or more of {', '.join(PREFERENCE)}, with commas")
+    ] = Field(
+        ",".join(PREFERENCE),
+        description="What digest offers, the strongest first. Some phones know MD5 only; without it nobody can be "
+        "brought to use it.",
+    )
+    nonce_lifetime: Seconds = Field(
+        300, description="How long a nonce of digest may be used; then clients get another one, without a question."
+    )
+    users_max_age: Annotated[int, Field(ge=0, le=3600), About("seconds")] = Field(
+        30,
+        description="How long an edge goes by what it was told of a user: a removed user, or the old password of one "
+        "who has a new one, is let in for so long at most.",
+    )
+    redis_url: RedisUrlOrNone = Field(
+        "",
+        description="Redis, as a URL, where edges share what was used of a nonce (auth=digest). Empty: each edge "
+        "refuses what it has seen itself.",
     )
     core_peers: PeerList = Field("127.0.0.1:8070", description="Where presence-core is: host:port, ... or @file.")
     notifier_peers: PeerList = Field(
@@ -133,8 +185,26 @@ class EdgeSettings(ServiceSettings):
         """The addresses that SIP is listened on."""
         return [host.strip() for host in self.sip_host.split(",")]
 
+    def access(self) -> Access:
+        """Who may send requests."""
+        loopback = all(ipaddress.ip_address(host).is_loopback for host in self.sip_hosts)
+        return Access(
+            mode=self.auth or ("none" if loopback else "digest"),
+            realm=self.realm,
+            algorithms=tuple(self.digest_algorithms.split(",")),
+            trusted=tuple(
+                ipaddress.ip_network(part.strip()) for part in self.trusted_peers.split(",") if self.trusted_peers
+            ),
+        )
+
     @model_validator(mode="after")
-    def _closed_to_strangers(self) -> Self:
+    def _somebody_may_send(self) -> Self:
+        if self.auth == "trusted" and not self.trusted_peers:
+            raise ParameterError("trusted_peers", "names nobody, and with VEDETTE_AUTH=trusted nobody else may send")
+        return self
+
+    @model_validator(mode="after")
+    def _addresses_that_others_know(self) -> Self:
         addresses = []
         for host in self.sip_hosts:
             try:
@@ -144,12 +214,6 @@ class EdgeSettings(ServiceSettings):
         if len({address.version for address in addresses}) < len(addresses):
             raise ParameterError("sip_host", f"{self.sip_host} has two addresses of one IP version")
         for address in addresses:
-            if not address.is_loopback and self.auth != "none":
-                raise ParameterError(
-                    "sip_host",
-                    f"{address} is not loopback and there is no authentication: "
-                    "say VEDETTE_AUTH=none to let everybody in",
-                )
             if address.is_unspecified and not self.server_address:
                 raise ParameterError("server_address", f"has to be set where VEDETTE_SIP_HOST is {self.sip_host}")
         return self

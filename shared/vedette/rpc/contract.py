@@ -14,6 +14,7 @@ WITHDRAWALS: Final = f"{PREFIX}/withdrawals"
 OUTCOMES: Final = f"{PREFIX}/outcomes"
 DATAGRAMS: Final = f"{PREFIX}/datagrams"
 LEAVING: Final = f"{PREFIX}/leaving"
+SUBSCRIBERS: Final = f"{PREFIX}/subscribers"
 
 UNREADABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError)
 """What decoding raises for octets that are no message; msgspec lets bad UTF-8 through as what it is."""
@@ -61,6 +62,8 @@ class PublishCall(msgspec.Struct, array_like=True, frozen=True, tag="P"):
     body: bytes
     sender: str | None = None
     """The header that `sender_header` names."""
+    publisher: str = ""
+    """Address-of-record of who sent it, who may publish for himself; "" where nobody has to prove it."""
 
 
 class SubscribeCall(msgspec.Struct, array_like=True, frozen=True, tag="S"):
@@ -89,6 +92,8 @@ class SubscribeCall(msgspec.Struct, array_like=True, frozen=True, tag="S"):
     """host:port that a client reaches this edge by on that transport."""
     edge_instance: str
     edge_address: str
+    watcher: str = ""
+    """Address-of-record of who sent it, proved or asserted by a trusted peer; "": From is taken for it."""
 
 
 Call = PublishCall | SubscribeCall
@@ -98,6 +103,26 @@ class RequestBatch(msgspec.Struct, array_like=True, frozen=True):
     """Calls in the order of their arrival."""
 
     calls: list[Call]
+
+
+class SubscriberQuery(msgspec.Struct, array_like=True, frozen=True):
+    """Whose secrets an edge needs: user and realm of each."""
+
+    names: list[tuple[str, str]]
+
+
+class Ha1s(msgspec.Struct, array_like=True, frozen=True):
+    """The secrets of a user, one for each algorithm, in hexadecimal."""
+
+    md5: str
+    sha256: str
+    sha512t256: str
+
+
+class SubscriberAnswer(msgspec.Struct, array_like=True, frozen=True):
+    """For each name its secrets, None where there is no such user."""
+
+    found: list[Ha1s | None]
 
 
 class Reply(msgspec.Struct, array_like=True, frozen=True):

@@ -2,6 +2,7 @@
 
 import ipaddress
 import re
+from collections.abc import Callable
 from typing import Annotated
 from urllib.parse import urlsplit
 
@@ -48,6 +49,16 @@ def check_ip_address(value: str) -> str:
     return value
 
 
+def check_networks(value: str) -> str:
+    """The value; ValueError where it is no list of addresses and networks."""
+    for part in value.split(",") if value else []:
+        try:
+            ipaddress.ip_network(part.strip())
+        except ValueError:
+            raise ValueError(f"{part.strip()!r} is no address or network, like 192.0.2.7 or 192.0.2.0/24") from None
+    return value
+
+
 def check_peers(value: str) -> str:
     """The value; ValueError, with what is wrong, where it is no list of peers as `Discovery` takes it."""
     for part in value.split(",") if value else []:
@@ -66,7 +77,7 @@ def _check_some_peers(value: str) -> str:
     return check_peers(value)
 
 
-def _url_of(*schemes: str) -> AfterValidator:
+def _url_check(*schemes: str) -> Callable[[str], str]:
     def check(value: str) -> str:
         scheme, separator, rest = value.partition("://")
         if not separator or scheme not in schemes or not rest:
@@ -77,7 +88,7 @@ def _url_of(*schemes: str) -> AfterValidator:
                 raise ValueError(f"the port {port!r} is none from 1 to 65535")
         return value
 
-    return AfterValidator(check)
+    return check
 
 
 def _is_port(text: str) -> bool:
@@ -116,9 +127,22 @@ IpPortsOrNone = Annotated[
 PeerList = Annotated[str, AfterValidator(_check_some_peers), About(allowed=_PEERS)]
 PeerListOrNone = Annotated[str, AfterValidator(check_peers), About(allowed=f"{_PEERS}; or empty")]
 PostgresUrl = Annotated[
-    str, _url_of("postgresql", "postgres"), About(allowed="postgresql://USER@HOST:PORT/DATABASE", secret=True)
+    str,
+    AfterValidator(_url_check("postgresql", "postgres")),
+    About(allowed="postgresql://USER@HOST:PORT/DATABASE", secret=True),
 ]
+_check_redis_url = _url_check("redis", "rediss", "unix")
 RedisUrl = Annotated[
-    str, _url_of("redis", "rediss", "unix"), About(allowed="redis://HOST:PORT/NUMBER or unix://PATH", secret=True)
+    str, AfterValidator(_check_redis_url), About(allowed="redis://HOST:PORT/NUMBER or unix://PATH", secret=True)
+]
+RedisUrlOrNone = Annotated[
+    str,
+    AfterValidator(lambda value: _check_redis_url(value) if value else value),
+    About(allowed="redis://HOST:PORT/NUMBER or unix://PATH, or empty", secret=True),
+]
+NetworksOrNone = Annotated[
+    str,
+    AfterValidator(check_networks),
+    About(allowed="addresses and networks like 192.0.2.0/24 and 2001:db8::/32, with commas; or empty"),
 ]
 IpAddress = Annotated[str, AfterValidator(check_ip_address), About(allowed="an IP address")]

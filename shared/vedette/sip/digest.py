@@ -1,12 +1,17 @@
-"""Digest credentials of a client (RFC 3261 section 22, RFC 7616, RFC 8760)."""
+"""Digest, both sides: the credentials of a client, and how a server asks for and checks them.
+
+RFC 3261 section 22, RFC 7616, RFC 8760.
+"""
 
 import hashlib
+import hmac
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 from vedette.sip.errors import SipError
 from vedette.sip.grammar import QUOTED_STRING, TOKEN, quote, unquote
+from vedette.sip.octets import encode
 
 HASHES = {"MD5": "md5", "SHA-256": "sha256", "SHA-512-256": "sha512_256"}
 PREFERENCE = ("SHA-512-256", "SHA-256", "MD5")
@@ -31,11 +36,7 @@ def parse_challenge(value: str) -> Challenge:
     scheme, _, rest = value.strip().partition(" ")
     if scheme.lower() != "digest":
         raise SipError("Challenge is not Digest")
-    pairs: dict[str, str] = {}
-    position = 0
-    while match := _PAIR.match(rest, position):
-        pairs[match[1].lower()] = unquote(match[2]) or ""
-        position = match.end()
+    pairs = dict(_pairs(rest)[0])
     if "realm" not in pairs or "nonce" not in pairs:
         raise SipError("Challenge lacks realm or nonce")
     return Challenge(
@@ -69,6 +70,11 @@ class Credentials:
     password: str
 
 
+def secret_of(algorithm: str, credentials: Credentials, realm: str) -> str:
+    """HA1: all that a server has to keep of a password (RFC 7616 section 3.4.2); the algorithm without `-sess`."""
+    return _digest(HASHES[algorithm], f"{credentials.user}:{realm}:{credentials.password}".encode())
+
+
 def authorize(
     challenge: Challenge,
     credentials: Credentials,
@@ -85,8 +91,7 @@ def authorize(
     """
     name = HASHES[challenge.algorithm.removesuffix("-SESS")]
     qop = next((option for option in ("auth", "auth-int") if option in challenge.qop), "")
-    secret = f"{credentials.user}:{challenge.realm}:{credentials.password}"
-    ha1 = _digest(name, secret.encode())
+    ha1 = secret_of(challenge.algorithm.removesuffix("-SESS"), credentials, challenge.realm)
     if challenge.algorithm.endswith("-SESS"):
         ha1 = _digest(name, f"{ha1}:{challenge.nonce}:{cnonce}".encode())
     a2 = f"{method}:{uri}" + (f":{_digest(name, body)}" if qop == "auth-int" else "")
@@ -108,6 +113,105 @@ def authorize(
     if challenge.opaque is not None:
         fields.append(f"opaque={quote(challenge.opaque)}")
     return "Digest " + ", ".join(fields)
+
+
+# the server's side
+
+
+def write_challenge(realm: str, nonce: str, algorithm: str, *, stale: bool = False) -> str:
+    """The value of a WWW-Authenticate row: qop is always there, what RFC 7616 section 3.3 wants quoted is."""
+    row = f'Digest realm={quote(realm)}, nonce={quote(nonce)}, algorithm={algorithm}, qop="auth"'
+    return f"{row}, stale=true" if stale else row
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """What a client shows: one Authorization row with `qop=auth`."""
+
+    username: str
+    realm: str
+    nonce: str
+    uri: str
+    response: str
+    algorithm: str
+    """In upper case, `-SESS` included."""
+    cnonce: str
+    nc: str
+    """As written: it is part of what is hashed."""
+
+    @property
+    def count(self) -> int:
+        """The nonce count."""
+        return int(self.nc, 16)
+
+    @property
+    def hash(self) -> str:
+        """The algorithm without `-SESS`: the one that its HA1 is made with."""
+        return self.algorithm.removesuffix("-SESS")
+
+
+MAX_AUTHORIZATION = 2048
+"""Characters of a row that is read."""
+_COUNT = re.compile(r"[0-9a-fA-F]{8}")
+_NEEDED = ("username", "realm", "nonce", "uri", "response")
+
+
+def realm_of_row(row: str) -> str | None:
+    """The realm that an Authorization row is for, None where it is no Digest row that could be read."""
+    scheme, _, rest = row.strip().partition(" ")
+    if scheme.lower() != "digest" or len(row) > MAX_AUTHORIZATION:
+        return None
+    return next((value for name, value in _pairs(rest)[0] if name == "realm"), None)
+
+
+def read_proof(row: str) -> Proof | None:
+    """The credentials in an Authorization row.
+
+    None for those that are as good as none: another scheme, an algorithm that we do not know, no `qop=auth` (RFC 4475
+    section 3.3.7). Raises SipError for a row that breaks the grammar: a parameter is missing or there twice, the
+    nonce count has not 8 digits (RFC 7616 section 3.4).
+    """
+    scheme, _, rest = row.strip().partition(" ")
+    if scheme.lower() != "digest" or len(row) > MAX_AUTHORIZATION:
+        return None
+    found, whole = _pairs(rest)
+    pairs = dict(found)
+    if not whole or len(pairs) < len(found):
+        raise SipError("Malformed Authorization header")
+    algorithm = pairs.get("algorithm", "MD5").upper()
+    if algorithm.removesuffix("-SESS") not in HASHES or pairs.get("qop", "").lower() != "auth":
+        return None
+    missing = next((name for name in (*_NEEDED, "nc", "cnonce") if not pairs.get(name)), None)
+    if missing is not None:
+        raise SipError(f"Authorization lacks {missing}")
+    if _COUNT.fullmatch(pairs["nc"]) is None:
+        raise SipError("The nonce count has not 8 hexadecimal digits")
+    return Proof(
+        **{name: pairs[name] for name in _NEEDED},
+        algorithm=algorithm,
+        cnonce=pairs["cnonce"],
+        nc=pairs["nc"],
+    )
+
+
+def proves(proof: Proof, ha1: str, method: str) -> bool:
+    """Whether the response was made by who knows the password behind `ha1`; takes the same time for all answers."""
+    name = HASHES[proof.hash]
+    if proof.algorithm != proof.hash:
+        ha1 = _digest(name, encode(f"{ha1}:{proof.nonce}:{proof.cnonce}"))
+    ha2 = _digest(name, encode(f"{method}:{proof.uri}"))
+    expected = _digest(name, encode(f"{ha1}:{proof.nonce}:{proof.nc}:{proof.cnonce}:auth:{ha2}"))
+    return hmac.compare_digest(expected.encode(), encode(proof.response.lower()))
+
+
+def _pairs(text: str) -> tuple[list[tuple[str, str]], bool]:
+    """The `name=value` pairs, names in lower case, and whether they are all of the text."""
+    pairs: list[tuple[str, str]] = []
+    position = 0
+    while match := _PAIR.match(text, position):
+        pairs.append((match[1].lower(), unquote(match[2]) or ""))
+        position = match.end()
+    return pairs, position >= len(text.rstrip())
 
 
 def _digest(name: str, data: bytes) -> str:

@@ -339,3 +339,22 @@ def test_uas_25_whatever_stands_in_a_publish_there_is_an_answer_or_a_command(**f
     assert (plan.sequence is None) == (not fields["if_match"])
     assert (plan.body is None) == (plan.content_type is None)
     assert plan.sequence is not None or (plan.body and plan.expires and plan.refusal is None)
+
+
+# who publishes
+
+
+def test_pub_25_aut_16_who_has_proved_who_he_is_publishes_for_himself_only() -> None:
+    assert planned(publish(publisher=ALICE)).presentity == presentity(ALICE, "presence")
+    assert planned(publish("sip:alice@Example.com:5060;x=1", publisher=ALICE)).presentity.uri == ALICE
+    for publisher in ("sip:mallory@example.com", "sip:Alice@example.com", "sip:alice@example.net"):
+        for call in (publish(publisher=publisher), publish(publisher=publisher, etag=TAG, expires=0)):
+            assert (refused(call).status, refused(call).reason) == (403, "Not your presentity")
+    assert refused(publish("sip:alice@elsewhere.example", publisher=ALICE)).status == 404
+
+
+def test_parameter_sip_uri_match_counts_for_the_publisher_too() -> None:
+    policy = Policy(secret=POLICY.secret, sip_uri_match=True)
+    assert (
+        planned(publish("sip:ALICE@example.com", publisher="sip:Alice@example.com"), policy).presentity.uri == ALICE
+    )

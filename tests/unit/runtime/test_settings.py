@@ -168,12 +168,19 @@ BAD: list[tuple[object, ...]] = [
     *whole_number(EdgeSettings, "max_udp_size", 0, 65535),
     *whole_number(EdgeSettings, "call_batch", 1, 4096),
     (EdgeSettings, "reuse_port", "perhaps", "valid boolean"),
-    (EdgeSettings, "auth", "digest", "'' or 'none'"),
+    (EdgeSettings, "auth", "basic", "'', 'none', 'digest' or 'trusted'"),
+    (EdgeSettings, "trusted_peers", "proxy.example", "'proxy.example' is no address or network"),
+    (EdgeSettings, "trusted_peers", "192.0.2.7/24", "'192.0.2.7/24' is no address or network"),
+    (EdgeSettings, "trusted_peers", "192.0.2.7,", "'' is no address or network"),
+    (EdgeSettings, "realm", "our users", "pattern"),
+    (EdgeSettings, "realm", 'a"b', "pattern"),
+    (EdgeSettings, "digest_algorithms", "", "'' is none of SHA-512-256, SHA-256, MD5"),
+    (EdgeSettings, "digest_algorithms", "MD5,SHA-1", "'SHA-1' is none of"),
+    *whole_number(EdgeSettings, "nonce_lifetime", 1, 86_400),
+    *whole_number(EdgeSettings, "users_max_age", 0, 3600),
+    (EdgeSettings, "redis_url", "http://cache", "redis:// or rediss:// or unix://"),
     (EdgeSettings, "sip_host", "localhost", "IP address"),
     (EdgeSettings, "sip_host", "", "IP address"),
-    (EdgeSettings, "sip_host", "0.0.0.0", "VEDETTE_AUTH=none"),
-    (EdgeSettings, "sip_host", "192.0.2.1", "VEDETTE_AUTH=none"),
-    (EdgeSettings, "sip_host", "::", "VEDETTE_AUTH=none"),
 ]
 
 GOOD: list[tuple[type[ServiceSettings], str, str, object]] = [
@@ -258,6 +265,14 @@ GOOD: list[tuple[type[ServiceSettings], str, str, object]] = [
     (EdgeSettings, "reuse_port", "true", True),
     (EdgeSettings, "server_address", "sip.example:5060", "sip.example:5060"),
     (EdgeSettings, "auth", "none", "none"),
+    (EdgeSettings, "auth", "digest", "digest"),
+    (EdgeSettings, "trusted_peers", "192.0.2.7, 2001:db8::/32", "192.0.2.7, 2001:db8::/32"),
+    (EdgeSettings, "realm", "Example.com", "example.com"),
+    (EdgeSettings, "digest_algorithms", "md5, sha-256", "SHA-256,MD5"),
+    (EdgeSettings, "nonce_lifetime", "86400", 86_400),
+    (EdgeSettings, "users_max_age", "0", 0),
+    (EdgeSettings, "redis_url", "", ""),
+    (EdgeSettings, "redis_url", "unix:///run/redis.sock", "unix:///run/redis.sock"),
     (EdgeSettings, "core_peers", "core:1", "core:1"),
     (EdgeSettings, "notifier_peers", "notifier:1", "notifier:1"),
     (EdgeSettings, "edge_peers", "edge:1", "edge:1"),
@@ -341,17 +356,28 @@ def test_each_bad_parameter_has_its_line(monkeypatch: pytest.MonkeyPatch, capsys
 # an edge that strangers reach
 
 
-@pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.2", "::1"])
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.2", "::1", "127.0.0.1,::1"])
 def test_an_edge_on_loopback_needs_no_authentication(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VEDETTE_SIP_HOST", host)
-    assert load_settings(EdgeSettings).auth == ""
+    assert load_settings(EdgeSettings).access().mode == "none"
 
 
-@pytest.mark.parametrize("host", ["192.0.2.1", "2001:db8::1"])
+@pytest.mark.parametrize("host", ["192.0.2.1", "2001:db8::1", "127.0.0.1,2001:db8::1"])
 def test_an_open_edge_has_to_be_asked_for(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VEDETTE_SIP_HOST", host)
+    assert load_settings(EdgeSettings).access().mode == "digest"
     monkeypatch.setenv("VEDETTE_AUTH", "none")
-    assert load_settings(EdgeSettings).sip_host == host
+    assert load_settings(EdgeSettings).access().mode == "none"
+
+
+def test_trusted_peers_alone_need_a_trusted_peer(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("VEDETTE_AUTH", "trusted")
+    (line,) = refused(EdgeSettings, capsys)
+    assert line.startswith("VEDETTE_TRUSTED_PEERS: names nobody")
+    monkeypatch.setenv("VEDETTE_TRUSTED_PEERS", "192.0.2.0/24")
+    assert load_settings(EdgeSettings).access().mode == "trusted"
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::"])

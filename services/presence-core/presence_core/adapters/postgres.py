@@ -24,7 +24,7 @@ JOIN presentity AS p USING (presentity_hash, publication_id)
 """
 _SUBSCRIBE = (
     "SELECT * FROM subscribe_batch_v1($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, "
-    "$18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $29, $30, $31, $32)"
+    "$18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $29, $30, $31, $32, $33)"
 )
 
 
@@ -159,4 +159,5 @@ _SUBSCRIBE_COLUMNS: tuple[Callable[[SubscribeCommand], object], ...] = (
     lambda command: write_flow(command.flow),
     lambda command: command.flow.transport,
     lambda command: command.refusal is None,
+    attrgetter("proved"),
 )

@@ -132,6 +132,8 @@ def _row(command: SubscribeCommand) -> DialogRow:
 
 def _request(command: SubscribeCommand, subscriptions: int, row: DialogRow) -> bytes:
     try:
-        return pack((command.in_dialog, command.refusal is None, command.flow.transport, subscriptions, row))
+        return pack(
+            (command.in_dialog, command.refusal is None, command.proved, command.flow.transport, subscriptions, row)
+        )
     except (msgspec.MsgspecError, UnicodeEncodeError) as error:
         raise PoisonedError(str(error)) from error

@@ -73,6 +73,8 @@ def plan_publish(call: PublishCall, policy: Policy) -> PublishCommand | Reply:
     resource = find_resource(call.request_uri, policy)
     if isinstance(resource, Reply):
         return resource
+    if not _may_publish(call.publisher, resource, policy):
+        return refusals.NOT_YOUR_PRESENTITY
     found = find_event(call.event)
     if isinstance(found, Reply):
         return found
@@ -123,6 +125,11 @@ def conclude_publish(command: PublishCommand, verdict: PublishVerdict, policy: P
         return refusals.TOO_MANY_PUBLICATIONS
     told = max(verdict.granted - policy.expires_offset, min(verdict.granted, 1))
     return _ok(entity_tag(command.publication_id, verdict.sequence), told)
+
+
+def _may_publish(publisher: str, presentity_uri: str, policy: Policy) -> bool:
+    """Whether this is the publisher's own presentity, as far as it is known who publishes (RFC 3903 section 14.1)."""
+    return not publisher or (publisher.lower() if policy.sip_uri_match else publisher) == presentity_uri
 
 
 def _ok(tag: str, expires: int) -> Reply:

@@ -49,6 +49,8 @@ def not_acceptable(package: EventPackage) -> Reply:
     return Reply(406, headers=[("Accept", ", ".join(package.notify_types))])
 
 
+NOT_YOUR_PRESENTITY = Reply(403, "Not your presentity")
+NOT_YOUR_SUBSCRIPTION = Reply(403, "Not your subscription")
 CONDITIONAL_FAILED = Reply(412)
 NO_SUBSCRIPTION = Reply(481)
 OTHER_USAGE = Reply(403, "Dialog belongs to another subscription")

@@ -52,6 +52,8 @@ class SubscribeCommand:
     flow: Flow
     refusal: Reply | None = None
     """Another fault of the request: the answer if its dialog is there, and then nothing is changed."""
+    proved: bool = False
+    """Whether it is known who watches: then a dialog of another watcher is not his (RFC 3261 section 22.2)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +123,7 @@ def plan_subscribe(call: SubscribeCall, policy: Policy) -> SubscribeCommand | Re
         edge_address=call.edge_address,
         flow=call.flow,
         refusal=refusal,
+        proved=bool(call.watcher),
     )
 
 
@@ -132,6 +135,8 @@ def conclude_subscribe(command: SubscribeCommand, verdict: SubscribeVerdict, pol
     match verdict.verdict:
         case "unmatched":
             return refusals.NO_SUBSCRIPTION
+        case "not_yours":
+            return refusals.NOT_YOUR_SUBSCRIPTION
         case "other_usage":
             return refusals.OTHER_USAGE
         case "out_of_order":
@@ -195,7 +200,7 @@ def _line(call: SubscribeCall) -> str | Reply:
 
 def _watcher(call: SubscribeCall) -> tuple[str, str] | Reply:
     try:
-        return split_aor(address_of_record(call.from_uri))
+        return split_aor(call.watcher or address_of_record(call.from_uri))
     except SipError:
         # A From with a scheme of its own is no fault (RFC 4475 section 3.3.3); it just names nobody here.
         return ("", call.from_uri[:255])

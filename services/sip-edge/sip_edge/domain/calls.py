@@ -1,5 +1,6 @@
 """From a SIP request to the call that presence-core gets, and from its reply to the SIP response."""
 
+from sip_edge.domain.authentication import ANYBODY, Sender
 from vedette.rpc.contract import Call, PublishCall, Reply, SubscribeCall
 from vedette.sip.address import without_tag
 from vedette.sip.flow import Flow
@@ -15,6 +16,7 @@ def read_call(
     local_address: str,
     edge_instance: str,
     edge_address: str,
+    sender: Sender = ANYBODY,
     sender_header: str = "",
 ) -> Call:
     """The call for a PUBLISH or SUBSCRIBE that was checked; SipError where a header came twice that may not.
@@ -38,6 +40,7 @@ def read_call(
             content_encoding=headers.get("content-encoding"),
             body=request.body,
             sender=headers.single(sender_header) if sender_header else None,
+            publisher=sender.identity if sender.proved else "",
         )
     return SubscribeCall(
         request_uri=request.uri,
@@ -62,6 +65,7 @@ def read_call(
         local_address=local_address,
         edge_instance=edge_instance,
         edge_address=edge_address,
+        watcher=sender.identity,
     )
 
 

@@ -1,10 +1,12 @@
-"""The flow of a request: transaction, admission, presence-core, response."""
+"""The flow of a request: transaction, admission, authentication, presence-core, response."""
 
 import structlog
 
-from sip_edge.domain.admission import Next, Refusal, admit, malformed
+from sip_edge.domain.admission import FORWARDED, Next, Refusal, admit, malformed
+from sip_edge.domain.authentication import ANYBODY, Claim, Sender
 from sip_edge.domain.calls import answer, lane_of, read_call
 from sip_edge.domain.local_addresses import LocalAddresses
+from sip_edge.flows.authentication import Authentication
 from sip_edge.flows.core_calls import CoreCalls
 from sip_edge.flows.open_subscribes import OpenSubscribes
 from vedette.identity import request_key
@@ -25,6 +27,7 @@ class RequestFlow:
     def __init__(
         self,
         *,
+        authentication: Authentication,
         calls: CoreCalls,
         open_subscribes: OpenSubscribes,
         instance: str,
@@ -38,6 +41,7 @@ class RequestFlow:
 
         `sender_header`: the header of a PUBLISH that names its sender; empty: none.
         """
+        self._authentication = authentication
         self._calls = calls
         self._open_subscribes = open_subscribes
         self._instance = instance
@@ -59,6 +63,10 @@ class RequestFlow:
             return
         if request.method == "ACK":
             return
+        sender = self._authentication.at_once(request, flow) if request.method in FORWARDED else ANYBODY
+        if isinstance(sender, Refusal):
+            self._refuse_without_state(endpoint, request, flow, sender)
+            return
         transaction = endpoint.begin(request, flow)
         if transaction is None:
             return
@@ -73,10 +81,30 @@ class RequestFlow:
             self._refuse(endpoint, transaction, request, Refusal(200 if found is not None else 481))
         elif endpoint.layer.ongoing > self._max_ongoing:
             self._refuse(endpoint, transaction, request, Refusal(503, headers=(("Retry-After", "2"),)))
+        elif isinstance(sender, Claim):
+            self._authenticate(endpoint, transaction, request, flow, sender)
         else:
-            self._forward(endpoint, transaction, request, flow)
+            self._forward(endpoint, transaction, request, flow, sender)
 
-    def _forward(self, endpoint: Endpoint, transaction: ServerTransaction, request: Request, flow: Flow) -> None:
+    async def drain(self) -> None:
+        """Return when everything that came has its answer."""
+        await self._authentication.drain()
+        await self._calls.drain()
+
+    def _authenticate(
+        self, endpoint: Endpoint, transaction: ServerTransaction, request: Request, flow: Flow, claim: Claim
+    ) -> None:
+        def found(sender: Sender | Refusal) -> None:
+            if isinstance(sender, Refusal):
+                self._refuse(endpoint, transaction, request, sender)
+            else:
+                self._forward(endpoint, transaction, request, flow, sender)
+
+        self._authentication.ask(request, claim, found)
+
+    def _forward(
+        self, endpoint: Endpoint, transaction: ServerTransaction, request: Request, flow: Flow, sender: Sender
+    ) -> None:
         try:
             call = read_call(
                 request,
@@ -84,6 +112,7 @@ class RequestFlow:
                 local_address=self._local_addresses.towards(flow.transport, flow.host) or "",
                 edge_instance=self._instance,
                 edge_address=self._rpc_address,
+                sender=sender,
                 sender_header=self._sender_header,
             )
         except SipError as error:
@@ -107,6 +136,18 @@ class RequestFlow:
     def _refuse(self, endpoint: Endpoint, transaction: ServerTransaction, request: Request, refusal: Refusal) -> None:
         self._count(request.method, refusal.status)
         endpoint.respond(transaction, self._write(request, refusal, transaction.flow))
+
+    def _refuse_without_state(self, endpoint: Endpoint, request: Request, flow: Flow, refusal: Refusal) -> None:
+        """Answer a stranger without a transaction (RFC 3261 section 22.1): each copy gets an answer of its own.
+
+        What else is wrong with the request comes first.
+        """
+        decision = admit(request, max_body=self._max_body)
+        if isinstance(decision, Refusal):
+            refusal = decision
+        target = response_flow(request, flow)
+        self._count(request.method, refusal.status)
+        endpoint.send_stateless(target, self._write(request, refusal, target))
 
     def _refuse_malformed(self, endpoint: Endpoint, request: Request, flow: Flow, error: SipError) -> None:
         """Answer without a transaction, where the Via tells where to and the method is not ACK."""

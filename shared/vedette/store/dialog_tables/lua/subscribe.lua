@@ -1,8 +1,8 @@
 -- Judge SUBSCRIBE requests, one after the other: `subscribe_batch_v1` has the rules and the words.
 --
 -- ARGV  [2] options: how far a CSeq may be behind, seconds that a dialog outlives what is told, how many dialogs a
---       presentity and a watcher may have (0: any); then one for each request: in_dialog, apply, transport, dialogs
---       that the watcher has, and the row that it asks for
+--       presentity and a watcher may have (0: any); then one for each request: in_dialog, apply, proved, transport,
+--       dialogs that the watcher has, and the row that it asks for
 -- Found for each request: verdict, granted seconds, the row that was written (or ''), the dialogs that it replaced
 
 local options = cmsgpack.unpack(ARGV[2])
@@ -33,7 +33,7 @@ local function too_many(asks, held, limit)
     return limit > 0 and held >= limit and held - #losing(asks) >= limit
 end
 
-local function judge(asks, old, in_dialog, apply, subscriptions)
+local function judge(asks, old, in_dialog, apply, proved, subscriptions)
     if not old then
         if in_dialog then
             return 'unmatched'
@@ -47,6 +47,9 @@ local function judge(asks, old, in_dialog, apply, subscriptions)
         return 'created'
     elseif old[D.callid] ~= asks[D.callid] or old[D.from_tag] ~= asks[D.from_tag] then
         return 'unmatched'
+    elseif proved and (old[D.watcher_username] ~= asks[D.watcher_username]
+            or old[D.watcher_domain] ~= asks[D.watcher_domain]) then
+        return 'not_yours'
     elseif old[D.last_key] == asks[D.last_key] then
         return 'replayed'
     elseif not in_dialog then
@@ -137,10 +140,10 @@ end
 
 local found = {}
 for i = 3, #ARGV do
-    local in_dialog, apply, transport, subscriptions, asks = unpack(cmsgpack.unpack(ARGV[i]))
+    local in_dialog, apply, proved, transport, subscriptions, asks = unpack(cmsgpack.unpack(ARGV[i]))
     local id = asks[D.dialog_id]
     local old = row_of(id)
-    local verdict = judge(asks, old, in_dialog, apply, subscriptions)
+    local verdict = judge(asks, old, in_dialog, apply, proved, subscriptions)
     local granted = asks[D.granted]
     local kept = granted == 0 and 0 or granted + expires_offset
     local written, replaced = '', {}
