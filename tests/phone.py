@@ -157,6 +157,8 @@ class Phone:
         self.user = user
         self.aor = f"sip:{user}@example.com"
         self.local: tuple[str, int] = ("", 0)
+        self.source: str | None = None
+        """The address that we send from, where it is not left to the system."""
         self.advertised: tuple[str, int] | None = None
         """Where others reach us, if that is not where we are."""
         self.answer: Answer = lambda _: 200
@@ -180,7 +182,9 @@ class Phone:
                     phone._take(data)
 
             loop = asyncio.get_running_loop()
-            self._datagrams, _ = await loop.create_datagram_endpoint(Protocol, remote_addr=self.server)
+            self._datagrams, _ = await loop.create_datagram_endpoint(
+                Protocol, remote_addr=self.server, local_addr=(self.source, 0) if self.source else None
+            )
             self.local = self._datagrams.get_extra_info("sockname")[:2]
         elif self.transport in ("ws", "wss"):
             self._websocket = await WebSocketClient.connect(self.server, self.context)
@@ -451,10 +455,15 @@ async def make_phone() -> AsyncIterator[MakePhone]:
     phones: list[Phone] = []
 
     async def make(
-        running: RunningSet, user: str | None = None, transport: str = "udp", host: str | None = None
+        running: RunningSet,
+        user: str | None = None,
+        transport: str = "udp",
+        host: str | None = None,
+        source: str | None = None,
     ) -> Phone:
         server = running.address(transport, host)
         phone = Phone(server, transport, user or token("u"), running.context(transport))
+        phone.source = source
         await phone.open()
         phones.append(phone)
         return phone
