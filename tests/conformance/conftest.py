@@ -35,6 +35,13 @@ async def quick_set() -> AsyncIterator[RunningSet]:
         yield running
 
 
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def digest_set() -> AsyncIterator[RunningSet]:
+    """A set whose users prove who they are; one core, one edge."""
+    async with started("--cores", "1", "--auth", "digest") as running:
+        yield running
+
+
 @contextlib.asynccontextmanager
 async def core_held(running: RunningSet) -> AsyncIterator[None]:
     """While this is open the only core does nothing; at its end the set works again."""

@@ -1,10 +1,8 @@
 """Digest authentication, and who may do what, on the wire (group AUT, PUB-24, PUB-25)."""
 
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-import pytest_asyncio
 
 from tests.conformance.digest_client import (
     HASHES,
@@ -19,15 +17,7 @@ from tests.conformance.digest_client import (
 )
 from tests.conformance.observed import publications, subscriptions
 from tests.phone import MakePhone, pidf, token
-from tests.running_set import RunningSet, started
-
-
-@pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def digest_set() -> AsyncIterator[RunningSet]:
-    """A set whose users prove who they are; one core, one edge."""
-    async with started("--cores", "1", "--auth", "digest") as running:
-        yield running
-
+from tests.running_set import RunningSet
 
 # the challenge
 

@@ -12,11 +12,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.conformance.digest_client import add_user
 from tests.conformance.observed import publications, subscriptions, tuples
 from tests.conformance.secured import secured
 from tests.phone import MakePhone, Message, host_port, pidf, token
 from tests.programs import required
-from tests.running_set import RunningSet
+from tests.running_set import RunningSet, started
 from tests.wait import until, until_true
 
 MODULES = (
@@ -87,11 +88,22 @@ def free_port() -> int:
 
 @contextlib.asynccontextmanager
 async def baresip(
-    running: RunningSet, folder: Path, *, contacts: tuple[str, ...] = (), publish: int = 0, transport: str = "udp"
+    running: RunningSet,
+    folder: Path,
+    *,
+    contacts: tuple[str, ...] = (),
+    publish: int = 0,
+    transport: str = "udp",
+    password: str = "",
 ) -> AsyncIterator[Baresip]:
-    """baresip as a user of its own, with these contacts; it leaves as it does when its user ends it."""
+    """baresip as a user of its own, with these contacts; it leaves as it does when its user ends it.
+
+    `password` makes it a user whom the server knows.
+    """
     program = required("baresip")
     aor = f"sip:{token('baresip')}@example.com"
+    if password:
+        await add_user(running, aor.removeprefix("sip:"), password)
     phone = Baresip(aor, folder / "log", free_port())
     lines = [
         "poll_method epoll",
@@ -106,7 +118,9 @@ async def baresip(
     (folder / "config").write_text("\n".join([*lines, ""]), encoding="ascii")
     through = f'outbound="sip:{host_port(*running.address(transport))};transport={transport}"'
     (folder / "accounts").write_text(
-        f"<{aor};transport={transport}>;{through};regint=0;pubint={publish}\n", encoding="ascii"
+        f"<{aor};transport={transport}>;{through};regint=0;pubint={publish}"
+        + (f";auth_pass={password}\n" if password else "\n"),
+        encoding="ascii",
     )
     rows = [f'"{number}" <{uri}>;presence=p2p\n' for number, uri in enumerate(contacts)]
     (folder / "contacts").write_text("".join(rows), encoding="ascii")
@@ -202,3 +216,26 @@ async def test_out_16_baresip_watches_and_publishes_over_tls(make_phone: MakePho
             assert (watching["watcher"], watching["transport"]) == (phone.aor, "tls")
             _, first = await bob.subscribed(phone.aor)
             assert len(tuples(first.body)) == 1
+
+
+async def test_parameter_digest_algorithms_pub_24_aut_05_baresip_proves_who_it_is(tmp_path: Path) -> None:
+    """This one knows MD5 only, and gives up where it is asked for something else first."""
+    folders = [tmp_path / name for name in ("alice", "bob", "stranger")]
+    for folder in folders:
+        folder.mkdir()
+    async with (
+        started("--cores", "1", "--auth", "digest", extra={"VEDETTE_DIGEST_ALGORITHMS": "MD5"}) as running,
+        baresip(running, folders[0], publish=600, password="hunter2") as alice,
+    ):
+        await alice.says("SIP-ETag: ")
+        assert len(await publications(running, alice.aor)) == 1
+        async with baresip(running, folders[1], contacts=(alice.aor,), password="hunter2") as bob:
+            await bob.says("NOTIFY sip:")
+            assert [item["watcher"] for item in await subscriptions(running, alice.aor)] == [bob.aor]
+            await alice.command("presence_online")
+            await bob.lists("Online", alice.aor)
+            await alice.command("presence_offline")
+            await bob.lists("Offline", alice.aor)
+        async with baresip(running, folders[2], contacts=(alice.aor,)) as stranger:
+            await stranger.says("SIP/2.0 401 Unauthorized")
+            assert stranger.aor not in [item["watcher"] for item in await subscriptions(running, alice.aor)]

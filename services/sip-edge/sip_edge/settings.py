@@ -104,8 +104,8 @@ class EdgeSettings(ServiceSettings):
         str, AfterValidator(_algorithms), About(allowed=f"one or more of {', '.join(PREFERENCE)}, with commas")
     ] = Field(
         ",".join(PREFERENCE),
-        description="What digest offers, the strongest first. Some phones know MD5 only; without it nobody can be "
-        "brought to use it.",
+        description="What digest offers, the strongest first. Without MD5 nobody can be brought to use it; MD5 alone "
+        "serves old phones that give up at an offer which they do not know (baresip 1.0).",
     )
     nonce_lifetime: Seconds = Field(
         300, description="How long a nonce of digest may be used; then clients get another one, without a question."
