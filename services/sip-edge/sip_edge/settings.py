@@ -105,7 +105,7 @@ class EdgeSettings(ServiceSettings):
     ] = Field(
         ",".join(PREFERENCE),
         description="What digest offers, the strongest first. Without MD5 nobody can be brought to use it; MD5 alone "
-        "serves old phones that give up at an offer which they do not know (baresip 1.0).",
+        "serves clients that give up at a first offer which they do not know (baresip 1.0, SIP.js 0.21).",
     )
     nonce_lifetime: Seconds = Field(
         300, description="How long a nonce of digest may be used; then clients get another one, without a question."

@@ -141,8 +141,10 @@ class Authentication:
         """Whether the nonce count was not used before, by what all edges know and by what this one does."""
         shown = fingerprint(request, proof)
         self._used.forget(int(now) - self._lifetime)
-        elsewhere = None if self._counts is None else await self._counts.take(proof.nonce, proof.count, shown)
-        here = self._used.take(proof.nonce, made, proof.count, shown)
+        # Of each user: nobody uses up the nonce of another one that he has overheard.
+        nonce = f"{proof.nonce} {proof.username}@{proof.realm}"
+        elsewhere = None if self._counts is None else await self._counts.take(nonce, proof.count, shown)
+        here = self._used.take(nonce, made, proof.count, shown)
         return here and elsewhere is not False
 
     def _challenge(self, realm: str, *, stale: bool = False) -> Refusal:
