@@ -31,14 +31,14 @@ TEXT = """
 | PUB | PUBLISH | 43 |
 | PUB-01 | MUST | 3903 6 | something -> 200 | headers |
 | PUB-02 | SHOULD | 3903 6 | something -> 404 | headers |
-| AUT-01 | MUST if built | 3261 22 | something -> 401 | status |
+| SEC-01 | MUST if built | 3261 22 | something -> 401 | status |
 | TXN-02 | RECOMMENDED | 3261 17 | something | status |
 | PUB-03 | MAY | 3903 9 | something -> 503 | status |
 """
 ROWS = [
     Row("PUB", "01", "MUST"),
     Row("PUB", "02", "SHOULD"),
-    Row("AUT", "01", "MUST if built"),
+    Row("SEC", "01", "MUST if built"),
     Row("TXN", "02", "SHOULD"),
     Row("PUB", "03", "MAY"),
 ]
@@ -73,7 +73,7 @@ def test_rows_are_read_from_the_checklist_and_nothing_else_is() -> None:
 
 
 def test_a_required_row_without_test_and_argument_is_missing() -> None:
-    assert missing(ROWS, {}, {}) == ["PUB-01 (MUST)", "PUB-02 (SHOULD)"], "AUT and TXN are not complete, MAY is free"
+    assert missing(ROWS, {}, {}) == ["PUB-01 (MUST)", "PUB-02 (SHOULD)"], "SEC and TXN are not complete, MAY is free"
     assert missing(ROWS, claimed([A_TEST]), {"PUB-02": Argument("why")}) == []
 
 
@@ -94,14 +94,14 @@ def test_a_test_of_our_client_proves_no_row() -> None:
 
 
 def test_the_page_has_a_line_for_each_row_and_the_counts() -> None:
-    arguments = {"PUB-02": Argument("Because."), "AUT-01": Argument("Later.", not_yet=True)}
+    arguments = {"PUB-02": Argument("Because."), "SEC-01": Argument("Later.", not_yet=True)}
     lines = page(ROWS, claimed([A_TEST]), arguments).splitlines()
     assert "| PUB-01 | MUST | tested | [test_a](../tests/unit/test_a.py): `test_pub_01_a` |" in lines
     assert "| PUB-02 | SHOULD | argued | Because. |" in lines
-    assert "| AUT-01 | MUST if built | not yet | Later. |" in lines
+    assert "| SEC-01 | MUST if built | not yet | Later. |" in lines
     assert "| PUB-03 | MAY | not yet |  |" in lines
     assert f"| [PUB](#pub) | {GROUPS['PUB']} | 3 | 1 | 1 | 1 | 0 |" in lines
-    assert f"| [AUT](#aut) | {GROUPS['AUT']} | 1 | 0 | 0 | 1 | 1 |" in lines
+    assert f"| [SEC](#sec) | {GROUPS['SEC']} | 1 | 0 | 0 | 1 | 1 |" in lines
 
 
 def test_what_is_not_met_is_not_yet_whatever_tests_show_of_it() -> None:
