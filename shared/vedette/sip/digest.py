@@ -153,28 +153,22 @@ class Proof:
 MAX_AUTHORIZATION = 2048
 """Characters of a row that is read."""
 _COUNT = re.compile(r"[0-9a-fA-F]{8}")
-_NEEDED = ("username", "realm", "nonce", "uri", "response")
+_NEEDED = ("username", "nonce", "uri", "response")
 
 
-def realm_of_row(row: str) -> str | None:
-    """The realm that an Authorization row is for, None where it is no Digest row that could be read."""
-    scheme, _, rest = row.strip().partition(" ")
-    if scheme.lower() != "digest" or len(row) > MAX_AUTHORIZATION:
-        return None
-    return next((value for name, value in _pairs(rest)[0] if name == "realm"), None)
+def read_proof(row: str, realm: str) -> Proof | None:
+    """The credentials for the realm in an Authorization row.
 
-
-def read_proof(row: str) -> Proof | None:
-    """The credentials in an Authorization row.
-
-    None for those that are as good as none: another scheme, an algorithm that we do not know, no `qop=auth` (RFC 4475
-    section 3.3.7). Raises SipError for a row that breaks the grammar: a parameter is missing or there twice, the
-    nonce count has not 8 digits (RFC 7616 section 3.4).
+    None for a row of another realm, and for what is as good as none: another scheme, an algorithm that we do not
+    know, no `qop=auth` (RFC 4475 section 3.3.7). Raises SipError for a row that breaks the grammar: a parameter is
+    missing or there twice, the nonce count has not 8 digits (RFC 7616 section 3.4).
     """
     scheme, _, rest = row.strip().partition(" ")
     if scheme.lower() != "digest" or len(row) > MAX_AUTHORIZATION:
         return None
     found, whole = _pairs(rest)
+    if next((value for name, value in found if name == "realm"), None) != realm:
+        return None
     pairs = dict(found)
     if not whole or len(pairs) < len(found):
         raise SipError("Malformed Authorization header")
@@ -187,7 +181,11 @@ def read_proof(row: str) -> Proof | None:
     if _COUNT.fullmatch(pairs["nc"]) is None:
         raise SipError("The nonce count has not 8 hexadecimal digits")
     return Proof(
-        **{name: pairs[name] for name in _NEEDED},
+        username=pairs["username"],
+        realm=realm,
+        nonce=pairs["nonce"],
+        uri=pairs["uri"],
+        response=pairs["response"],
         algorithm=algorithm,
         cnonce=pairs["cnonce"],
         nc=pairs["nc"],

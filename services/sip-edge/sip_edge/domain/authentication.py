@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 from sip_edge.domain.admission import Refusal, malformed
 from vedette.sip.address import parse_address
-from vedette.sip.digest import PREFERENCE, Proof, read_proof, realm_of_row, write_challenge
+from vedette.sip.digest import PREFERENCE, Proof, read_proof, write_challenge
 from vedette.sip.errors import SipError
 from vedette.sip.grammar import split_list
 from vedette.sip.message import Request
@@ -115,10 +115,9 @@ def find_proof(access: Access, request: Request, realm: str) -> Proof | None:
     Raises SipError for a row of the realm that breaks the grammar.
     """
     for row in request.headers.all("authorization")[:MAX_ROWS]:
-        if realm_of_row(row) == realm:
-            proof = read_proof(row)
-            if proof is not None and proof.hash in access.algorithms and len(proof.username) <= MAX_USERNAME:
-                return proof
+        proof = read_proof(row, realm)
+        if proof is not None and proof.hash in access.algorithms and len(proof.username) <= MAX_USERNAME:
+            return proof
     return None
 
 
