@@ -8,6 +8,7 @@ from pydantic import AfterValidator, Field, model_validator
 from sip_edge.domain.authentication import Access
 from vedette.runtime.addresses import (
     HostPortsOrNone,
+    IpAddressOrNone,
     IpPortsOrNone,
     NetworksOrNone,
     PeerList,
@@ -81,6 +82,11 @@ class EdgeSettings(ServiceSettings):
     )
     ws_origins: str = Field(
         "", description="Web sites, like https://app.example.com, whose scripts may connect; empty: all of them."
+    )
+    sip_published: IpAddressOrNone = Field(
+        "",
+        description="For an edge in a container: the address of the machine that its ports are published on. "
+        "Loopback there counts for auth as loopback here does. Empty: nothing stands between.",
     )
     auth: Literal["", "none", "digest", "trusted"] = Field(
         "",
@@ -187,7 +193,8 @@ class EdgeSettings(ServiceSettings):
 
     def access(self) -> Access:
         """Who may send requests."""
-        loopback = all(ipaddress.ip_address(host).is_loopback for host in self.sip_hosts)
+        reached_at = [self.sip_published] if self.sip_published else self.sip_hosts
+        loopback = all(ipaddress.ip_address(host).is_loopback for host in reached_at)
         return Access(
             mode=self.auth or ("none" if loopback else "digest"),
             realm=self.realm,

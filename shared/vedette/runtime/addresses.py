@@ -145,4 +145,9 @@ NetworksOrNone = Annotated[
     AfterValidator(check_networks),
     About(allowed="addresses and networks like 192.0.2.0/24 and 2001:db8::/32, with commas; or empty"),
 ]
+IpAddressOrNone = Annotated[
+    str,
+    AfterValidator(lambda value: check_ip_address(value) if value else value),
+    About(allowed="an IP address, or empty"),
+]
 IpAddress = Annotated[str, AfterValidator(check_ip_address), About(allowed="an IP address")]

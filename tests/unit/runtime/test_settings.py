@@ -168,6 +168,7 @@ BAD: list[tuple[object, ...]] = [
     *whole_number(EdgeSettings, "max_udp_size", 0, 65535),
     *whole_number(EdgeSettings, "call_batch", 1, 4096),
     (EdgeSettings, "reuse_port", "perhaps", "valid boolean"),
+    (EdgeSettings, "sip_published", "localhost", "an IP address, or empty"),
     (EdgeSettings, "auth", "basic", "'', 'none', 'digest' or 'trusted'"),
     (EdgeSettings, "trusted_peers", "proxy.example", "'proxy.example' is no address or network"),
     (EdgeSettings, "trusted_peers", "192.0.2.7/24", "'192.0.2.7/24' is no address or network"),
@@ -265,6 +266,7 @@ GOOD: list[tuple[type[ServiceSettings], str, str, object]] = [
     (EdgeSettings, "reuse_port", "true", True),
     (EdgeSettings, "server_address", "sip.example:5060", "sip.example:5060"),
     (EdgeSettings, "auth", "none", "none"),
+    (EdgeSettings, "sip_published", "0.0.0.0", "0.0.0.0"),
     (EdgeSettings, "auth", "digest", "digest"),
     (EdgeSettings, "trusted_peers", "192.0.2.7, 2001:db8::/32", "192.0.2.7, 2001:db8::/32"),
     (EdgeSettings, "realm", "Example.com", "example.com"),
@@ -368,6 +370,20 @@ def test_an_open_edge_has_to_be_asked_for(host: str, monkeypatch: pytest.MonkeyP
     assert load_settings(EdgeSettings).access().mode == "digest"
     monkeypatch.setenv("VEDETTE_AUTH", "none")
     assert load_settings(EdgeSettings).access().mode == "none"
+
+
+@pytest.mark.parametrize(
+    ("published", "mode"),
+    [("127.0.0.1", "none"), ("::1", "none"), ("0.0.0.0", "digest"), ("192.0.2.1", "digest"), ("", "digest")],
+)
+def test_parameter_sip_published_counts_where_the_edge_is_in_a_container(
+    published: str, mode: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VEDETTE_SIP_HOST", "0.0.0.0")
+    monkeypatch.setenv("VEDETTE_SERVER_ADDRESS", "127.0.0.1:5060")
+    monkeypatch.setenv("VEDETTE_SIP_PUBLISHED", published)
+    monkeypatch.setenv("VEDETTE_AUTH", "")
+    assert load_settings(EdgeSettings).access().mode == mode
 
 
 def test_trusted_peers_alone_need_a_trusted_peer(
