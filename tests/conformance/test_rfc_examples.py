@@ -46,7 +46,7 @@ def _subscribe_or_publish(method: bytes, head: bytes, uri: bytes) -> int:
         return 404
     if method == b"SUBSCRIBE" and re.search(rb"(?m)^Event: *presence\.winfo *[;\r]", head):
         return 202
-    return 200 if re.search(rb"(?m)^Event: *presence *[;\r]", head) else 489
+    return 200 if re.search(rb"(?m)^Event: *(presence|dialog|message-summary) *[;\r]", head) else 489
 
 
 async def answer_to(stream: Stream, data: bytes) -> Message:

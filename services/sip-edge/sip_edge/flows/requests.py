@@ -150,11 +150,12 @@ class RequestFlow:
         endpoint.send_stateless(target, self._write(request, refusal, target))
 
     def _refuse_malformed(self, endpoint: Endpoint, request: Request, flow: Flow, error: SipError) -> None:
-        """Answer without a transaction, where the Via tells where to and the method is not ACK."""
+        """Answer without a transaction, where it is known where to and the method is not ACK."""
         if request.method == "ACK":
             return
         try:
-            _ = request.top_via  # without one that can be read there is nothing to answer with, on a stream either
+            if request.vias:
+                _ = request.top_via  # one that cannot be read cannot be copied into an answer, on a stream either
             target = response_flow(request, flow)
         except SipError:
             return
