@@ -253,7 +253,8 @@ class Phone:
         message = Message.read(data)
         self.received.append(message)
         if message.is_response:
-            self._responses.setdefault(message.branch, asyncio.Queue()).put_nowait(message)
+            branch = message.branch if message.get("via") else ""
+            self._responses.setdefault(branch, asyncio.Queue()).put_nowait(message)
             return
         self.requests.put_nowait(message)
         self._spawn(self._answer(message))
