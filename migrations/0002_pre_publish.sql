@@ -7,17 +7,19 @@
 --       publications a presentity may have (0: any number); the sender's dialogs as change_event
 --       has them, where Redis has the dialogs (`fallback2db=0`; else NULL). A removal with a body leaves that behind
 --       for `p_linger` seconds, under a tag that is dead. Call, leg and over: what the body says of a single call; the
---       end of a call ends all publications that still have it, and one that comes later is over as soon as it is made
+--       end of a call ends all publications that still have it, and one that comes later is over as soon as it is made.
+--       Mixes: presence shows calls (`mix_dialog_presence`), so what changes `dialog` changes `presence`, too
 -- Out   one row for each request: verdict 'created' 'modified' 'refreshed' 'removed' 'lingers' 'replayed', 'unmatched' (412)
 --       'too_many' (403) or 'withheld' (matched, not applied);
 --       sequence and granted seconds of the answer; where the state changed its new version, whether somebody
---       watches, and the other publications that are alive with their versions
--- Locks presentity_state in key order, then presentity
+--       watches (or may, where Redis has the dialogs, or where calls are mixed), and the other publications that are alive with their versions
+-- Locks presentity_state in key order, then presentity. Where calls are mixed, a request for `dialog` takes the row of
+--       `presence`, too, which is made where it is missing: no new watcher slips by.
 CREATE FUNCTION publish_batch_v1(
     p_hash int4[], p_uri text[], p_username text[], p_domain text[], p_event text[], p_key bytea[],
     p_publication bytea[], p_sequence int4[], p_expires int4[], p_content_type text[], p_body bytea[], p_sender text[],
     p_apply bool[], p_max_publications int4, p_sender_dialogs text[], p_linger int4,
-    p_call text[], p_leg text[], p_over bool[]
+    p_call text[], p_leg text[], p_over bool[], p_mixes bool
 ) RETURNS TABLE (
     ordinal int8, verdict text, sequence int4, granted int4, version int8, watched bool,
     other_ids bytea[], other_versions int8[], at timestamptz
@@ -27,13 +29,25 @@ AS $$
 #variable_conflict use_column
 DECLARE
     v_now timestamptz;
+    v_before int8;
 BEGIN
     -- The lock: a row that is there is locked and not touched, a row that is not is made.
-    INSERT INTO presentity_state (presentity_hash, presentity_uri, event, version)
-    SELECT r.hash, r.uri, r.event, 0
-    FROM unnest(p_hash, p_uri, p_event) AS r (hash, uri, event)
-    ORDER BY r.hash, r.uri COLLATE "C", r.event COLLATE "C"
-    ON CONFLICT (presentity_hash, presentity_uri, event) DO UPDATE SET version = 0 WHERE false;
+    IF p_mixes THEN
+        INSERT INTO presentity_state (presentity_hash, presentity_uri, event, version)
+        SELECT DISTINCT r.hash, r.uri COLLATE "C" AS uri, e.event COLLATE "C" AS event, 0
+        FROM unnest(p_hash, p_uri, p_event) AS r (hash, uri, event)
+        CROSS JOIN LATERAL (VALUES (r.event), (CASE r.event WHEN 'dialog' THEN 'presence' END)) AS e (event)
+        WHERE e.event IS NOT NULL
+        ORDER BY 1, 2, 3
+        ON CONFLICT (presentity_hash, presentity_uri, event) DO UPDATE SET version = 0 WHERE false;
+        v_before := nextval('presentity_version');
+    ELSE
+        INSERT INTO presentity_state (presentity_hash, presentity_uri, event, version)
+        SELECT r.hash, r.uri, r.event, 0
+        FROM unnest(p_hash, p_uri, p_event) AS r (hash, uri, event)
+        ORDER BY r.hash, r.uri COLLATE "C", r.event COLLATE "C"
+        ON CONFLICT (presentity_hash, presentity_uri, event) DO UPDATE SET version = 0 WHERE false;
+    END IF;
 
     v_now := clock_timestamp();
 
@@ -181,7 +195,8 @@ BEGIN
             ELSE j.held_sequence + 1
         END,
         CASE j.verdict WHEN 'replayed' THEN j.held_granted ELSE j.expires END,
-        j.version, j.watched, o.ids, o.versions, v_now
+        -- Whether the presence is watched, too, is looked at below.
+        j.version, j.watched OR (p_mixes AND j.changes AND j.event = 'dialog'), o.ids, o.versions, v_now
     FROM seen AS j
     LEFT JOIN LATERAL (
         -- What is alive is told after the search: the planner must not search by time, which matches nearly all rows.
@@ -204,6 +219,33 @@ BEGIN
         USING unnest(p_hash, p_uri, p_event, p_sequence) AS r (hash, uri, event, sequence)
         WHERE r.sequence IS NOT NULL AND s.version = 0
             AND s.presentity_hash = r.hash AND s.presentity_uri = r.uri AND s.event = r.event;
+    END IF;
+
+    IF p_mixes AND 'dialog' = ANY (p_event) THEN
+        -- Also where nobody watches: documents are remembered by the version.
+        WITH raised AS (
+            UPDATE presentity_state AS s
+            SET version = nextval('presentity_version')
+            FROM unnest(p_hash, p_uri, p_event) AS r (hash, uri, event)
+            JOIN presentity_state AS d
+                ON d.presentity_hash = r.hash AND d.presentity_uri = r.uri AND d.event = r.event
+            WHERE r.event = 'dialog' AND d.version > v_before
+                AND s.presentity_hash = r.hash AND s.presentity_uri = r.uri AND s.event = 'presence'
+                AND (s.version > 0 OR p_sender_dialogs IS NOT NULL)
+            RETURNING s.presentity_hash, s.presentity_uri, s.event
+        )
+        INSERT INTO change_event (presentity_hash, presentity_uri, event, due)
+        SELECT u.presentity_hash, u.presentity_uri, u.event, v_now
+        FROM raised AS u
+        WHERE p_sender_dialogs IS NOT NULL OR EXISTS (
+            SELECT FROM delivery AS y
+            WHERE y.presentity_hash = u.presentity_hash AND y.presentity_uri = u.presentity_uri AND y.event = u.event
+        );
+
+        DELETE FROM presentity_state AS s
+        USING unnest(p_hash, p_uri, p_event) AS r (hash, uri, event)
+        WHERE r.event = 'dialog' AND s.version = 0
+            AND s.presentity_hash = r.hash AND s.presentity_uri = r.uri AND s.event = 'presence';
     END IF;
 END
 $$;

@@ -3,12 +3,13 @@
 -- time is over, too (RFC 3857 section 4.7.1).
 --
 -- In    how many of each at most; how long a dialog waits; whether Redis has the dialogs (`fallback2db=0`), where they
---       end, too
+--       end, too; whether presence shows calls, so that what changes `dialog` changes `presence`, too
 -- Out   what ended: 'publication' with the presentity's new version and its other publications that are alive, or
 --       'dialog' with the dialog's new revision
 -- Locks presentity_state in key order (SKIP LOCKED: what is busy comes next time), then presentity, active_watchers,
---       delivery
-CREATE FUNCTION expire_batch_v1(p_limit int4, p_waiting interval, p_dialogs_elsewhere bool)
+--       delivery. Where calls are mixed, rows of `presence` that are missing are made before, in key order, as in
+--       publish_batch_v1
+CREATE FUNCTION expire_batch_v1(p_limit int4, p_waiting interval, p_dialogs_elsewhere bool, p_mixes bool)
 RETURNS TABLE (
     kind text, presentity_hash int4, presentity_uri text, event text, id bytea, version int8, revision int4,
     other_ids bytea[], other_versions int8[], watched bool
@@ -26,6 +27,8 @@ DECLARE
     v_d_id bytea[];
     v_d_uri text[];
     v_d_event text[];
+    v_m_hash int4[];
+    v_m_uri text[];
     v_held presentity_state[];
 BEGIN
     SELECT array_agg(p.presentity_hash), array_agg(p.publication_id), array_agg(p.presentity_uri), array_agg(p.event)
@@ -40,6 +43,26 @@ BEGIN
         RETURN;
     END IF;
 
+    IF p_mixes AND 'dialog' = ANY (v_p_event) THEN
+        SELECT array_agg(p.hash), array_agg(p.uri)
+        INTO v_m_hash, v_m_uri
+        FROM (
+            SELECT DISTINCT p.hash, p.uri
+            FROM unnest(v_p_hash, v_p_uri, v_p_event) AS p (hash, uri, event)
+            WHERE p.event = 'dialog'
+        ) AS p;
+        INSERT INTO presentity_state (presentity_hash, presentity_uri, event, version)
+        SELECT m.hash, m.uri, 'presence', 0
+        FROM unnest(v_m_hash, v_m_uri) AS m (hash, uri)
+        -- One that is there and busy would be waited for.
+        WHERE NOT EXISTS (
+            SELECT FROM presentity_state AS s
+            WHERE s.presentity_hash = m.hash AND s.presentity_uri = m.uri AND s.event = 'presence'
+        )
+        ORDER BY m.hash, m.uri COLLATE "C"
+        ON CONFLICT (presentity_hash, presentity_uri, event) DO NOTHING;
+    END IF;
+
     WITH held AS (
         SELECT s.*
         FROM presentity_state AS s
@@ -47,6 +70,8 @@ BEGIN
             SELECT p.* FROM unnest(v_p_hash, v_p_uri, v_p_event) AS p (presentity_hash, presentity_uri, event)
             UNION
             SELECT w.* FROM unnest(v_d_hash, v_d_uri, v_d_event) AS w (presentity_hash, presentity_uri, event)
+            UNION
+            SELECT m.hash, m.uri, 'presence' FROM unnest(v_m_hash, v_m_uri) AS m (hash, uri)
         ) AS k USING (presentity_hash, presentity_uri, event)
         ORDER BY s.presentity_hash, s.presentity_uri, s.event
         FOR NO KEY UPDATE OF s SKIP LOCKED
@@ -64,12 +89,22 @@ BEGIN
         JOIN unnest(v_held) AS h USING (presentity_hash, presentity_uri, event)
         JOIN presentity AS p ON p.presentity_hash = f.presentity_hash AND p.publication_id = f.publication_id
         WHERE p.ended IS NULL AND p.expires <= v_now
+            AND CASE WHEN p_mixes AND f.event = 'dialog' THEN EXISTS (
+                SELECT FROM unnest(v_held) AS m
+                WHERE m.presentity_hash = f.presentity_hash AND m.presentity_uri = f.presentity_uri
+                    AND m.event = 'presence'
+            ) ELSE true END
     ),
     bumped AS (
         UPDATE presentity_state AS s
         SET version = nextval('presentity_version')
-        FROM (SELECT DISTINCT o.presentity_hash, o.presentity_uri, o.event FROM over AS o) AS k
+        FROM (
+            SELECT o.presentity_hash, o.presentity_uri, o.event FROM over AS o
+            UNION
+            SELECT o.presentity_hash, o.presentity_uri, 'presence' FROM over AS o WHERE p_mixes AND o.event = 'dialog'
+        ) AS k
         WHERE s.presentity_hash = k.presentity_hash AND s.presentity_uri = k.presentity_uri AND s.event = k.event
+            AND (s.version > 0 OR p_dialogs_elsewhere)
         RETURNING s.presentity_hash, s.presentity_uri, s.event, s.version
     ),
     ended AS (
@@ -164,6 +199,12 @@ BEGIN
     SELECT 'dialog', e.presentity_hash, e.presentity_uri, e.event, e.dialog_id, 0::int8, e.revision,
         NULL::bytea[], NULL::int8[], true
     FROM ended AS e;
+
+    IF v_m_hash IS NOT NULL THEN
+        DELETE FROM presentity_state AS s
+        USING unnest(v_m_hash, v_m_uri) AS m (hash, uri)
+        WHERE s.version = 0 AND s.presentity_hash = m.hash AND s.presentity_uri = m.uri AND s.event = 'presence';
+    END IF;
 END
 $$;
 
@@ -210,7 +251,10 @@ BEGIN
         SELECT s.*
         FROM presentity_state AS s
         JOIN (
-            SELECT p.* FROM unnest(v_p_hash, v_p_uri, v_p_event) AS p (presentity_hash, presentity_uri, event)
+            SELECT p.presentity_hash, p.presentity_uri, e.event
+            FROM unnest(v_p_hash, v_p_uri, v_p_event) AS p (presentity_hash, presentity_uri, event)
+            -- Calls make a row of presence where it is not known who watches (publish_batch_v1).
+            CROSS JOIN LATERAL (VALUES (p.event), (CASE p.event WHEN 'dialog' THEN 'presence' END)) AS e (event)
             UNION
             SELECT w.presentity_hash, w.presentity_uri, e.event
             FROM unnest(v_d_hash, v_d_uri, v_d_event) AS w (presentity_hash, presentity_uri, event)

@@ -90,8 +90,8 @@ def core(make_core: MakeCore) -> Core:
 def make_notifier(database: Database, in_redis: DialogsInRedis | None) -> MakeNotifier:
     """Makes what a notifier does with dialogs: `make_notifier("name")`."""
 
-    def make(name: str, own: Database | None = None) -> DialogStore:
-        store = NotifierStore(own or database, name, patience=40)
+    def make(name: str, own: Database | None = None, *, mixes_calls: bool = False) -> DialogStore:
+        store = NotifierStore(own or database, name, patience=40, mix_dialog_presence=mixes_calls)
         if in_redis is None:
             return store
         return RedisDialogStore(store, in_redis.tables, name, patience=40, keep_soon=in_redis.keeper.soon)

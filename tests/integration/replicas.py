@@ -122,8 +122,8 @@ class MakeCore(Protocol):
 class MakeNotifier(Protocol):
     """Makes what a notifier does with dialogs."""
 
-    def __call__(self, name: str, own: Database | None = None) -> DialogStore:
-        """One of this name, on the shared connections or its own."""
+    def __call__(self, name: str, own: Database | None = None, *, mixes_calls: bool = False) -> DialogStore:
+        """One of this name, on the shared connections or its own; `mixes_calls`: `mix_dialog_presence=1`."""
 
 
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"

@@ -5,10 +5,13 @@ import random
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
+from dataclasses import replace
 
 import pytest
 
 from notifier.domain.outcome_policy import settle
+from tests.dialog_info import TYPE as DIALOG_INFO_TYPE
+from tests.dialog_info import call, dialogs
 from tests.integration.calls import ALICE, in_dialog, publish, subscribe
 from tests.integration.replicas import POLICY, Answer, Core, DialogStore, MakeCore, MakeNotifier, Sql
 from tests.phone import pidf
@@ -115,6 +118,16 @@ class Load:
             )
             for uri in uris
         ]
+        calls += [
+            publish(
+                uri,
+                event="dialog",
+                body=dialogs(call("confirmed", str(self.dice.random()))),
+                content_type=DIALOG_INFO_TYPE,
+                expires=self.dice.choice([1, 3600]),
+            )
+            for uri in self.dice.sample(PRESENTITIES, 4)
+        ]
         calls += [publish(f"sip:nobody{self.dice.random()}@example.com", etag=f"{'ab' * 16}.1") for _ in range(2)]
         answers = await self.core.publish(*calls)
         for uri, answer in zip(uris, answers, strict=False):
@@ -173,11 +186,17 @@ async def test_3000_contended_batches_make_no_deadlock(
     verdicts: Counter[str] = Counter()
     kinds = {"publish": 8, "subscribe": 6, "notify": 6, "expire": 2, "sweep": 2, "clear": 1, "rehome": 1}
 
+    def mixes_calls(number: int) -> bool:
+        """As while the replicas are started again with another value."""
+        return number % 3 != 0
+
     async def replica(number: int) -> None:
         dice = random.Random(number)
         database = Database(database_url, size=1, name=f"load {number}")
         stack.push_async_callback(database.close)
-        load = Load(make_core(POLICY, database), make_notifier(f"notifier-{number}", database), dice)
+        policy = replace(POLICY, mix_dialog_presence=mixes_calls(number))
+        notifier = make_notifier(f"notifier-{number}", database, mixes_calls=mixes_calls(number))
+        load = Load(make_core(policy, database), notifier, dice)
         while done.total() < BATCHES:
             kind = dice.choices(list(kinds), list(kinds.values()))[0]
             done[kind] += 1

@@ -100,11 +100,10 @@ async def test_each_service_names_every_parameter_that_is_wrong(module: str, kin
         assert " Allowed: " in line
 
 
-async def test_parameters_enable_sphere_check_and_mix_dialog_presence_are_taken_and_said_to_have_no_effect() -> None:
-    extra = {"VEDETTE_ENABLE_SPHERE_CHECK": "1", "VEDETTE_MIX_DIALOG_PRESENCE": "1"}
-    async with started("--cores", "1", extra=extra) as running:
+async def test_parameter_enable_sphere_check_is_taken_and_said_to_have_no_effect() -> None:
+    async with started("--cores", "1", extra={"VEDETTE_ENABLE_SPHERE_CHECK": "1"}) as running:
         assert remarks(running, "core") == ["VEDETTE_ENABLE_SPHERE_CHECK"]
-        assert remarks(running, "notifier") == ["VEDETTE_MIX_DIALOG_PRESENCE"]
+        assert remarks(running, "notifier") == []
         assert remarks(running, "edge") == []
 
 

@@ -86,6 +86,7 @@ async def _serve(settings: NotifierSettings, identity: Identity, stop: asyncio.E
             settings.remember_documents,
             offline_body=bool(settings.notify_offline_body),
             preferences=Preferences(force_single_dialog=bool(settings.force_single_dialog)),
+            mix_dialog_presence=bool(settings.mix_dialog_presence),
         ),
         edges,
         bell_heard=lambda: bell.connected,
@@ -160,6 +161,7 @@ def _store(
         identity.instance,
         patience=settings.notify_patience,
         waiting_days=settings.waiting_subs_daysno,
+        mix_dialog_presence=bool(settings.mix_dialog_presence),
     )
     if in_redis is None:
         return in_postgres, HashTable(link, "subs", settings.subs_htable_size)

@@ -22,13 +22,6 @@ class NotifierSettings(StoreSettings):
     remember_documents: Annotated[int, Field(ge=0, le=1_000_000), About("documents")] = Field(
         5000, description="Composed documents kept in memory."
     )
-    mix_dialog_presence: Annotated[
-        Switch,
-        About(
-            without_effect="Dialog state is served as the event dialog, and not mixed into presence yet. A phone "
-            "that is in a call says so in its own PUBLISH (activities of RFC 4480)."
-        ),
-    ] = Field(0, description="1: a presentity whose dialog state shows a call is shown as on the phone.")
     suppress_unchanged: Switch = Field(
         1,
         description="1: a change after which a watcher would get the document that it acknowledged last is not "

@@ -106,6 +106,7 @@ class CoreSettings(StoreSettings):
             expires_offset=self.expires_offset,
             cseq_offset=self.cseq_offset,
             sip_uri_match=bool(self.sip_uri_match),
+            mix_dialog_presence=bool(self.mix_dialog_presence),
             max_publications=self.max_publications,
             max_watchers=self.max_watchers,
             max_subscriptions=self.max_subscriptions,

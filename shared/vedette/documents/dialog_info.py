@@ -139,6 +139,11 @@ def compose(
     return _write(entity, named[:1] if single else named, line=line)
 
 
+def states(documents: Sequence[PublishedDialogs]) -> frozenset[int]:
+    """The states of the dialogs that `compose` shows: TRYING, PROCEEDING, EARLY, CONFIRMED, TERMINATED."""
+    return frozenset(dialog.state for _, dialog in _furthest(documents))
+
+
 def merge(held: bytes, published: bytes, *, line: bool = False) -> bytes:
     """The body that a publication has after a change of it: `published`, with what has to stay of `held`.
 

@@ -42,6 +42,19 @@ class Succession:
 
 
 @dataclass(frozen=True, slots=True)
+class Mixture:
+    """For a package whose documents may show the state of another one, too.
+
+    The SQL functions know it as well: a change of `event` raises the version of both.
+    """
+
+    event: str
+    """The other package."""
+    publications: Callable[[Sequence[Publication]], list[Publication]]
+    """(its publications with the newest state first) -> what they add to those of this package."""
+
+
+@dataclass(frozen=True, slots=True)
 class EventPackage:
     """A row of the registry."""
 
@@ -62,6 +75,8 @@ class EventPackage:
     part_of: Callable[[EventHeader], str] | None = None
     """Which part of the state an Event header asks for, as parameters behind the media type; "" for all of it."""
     succession: Succession | None = None
+    mixture: Mixture | None = None
+    """What `mix_dialog_presence=1` shows besides."""
     watches_line: bool = False
     """Whether a SUBSCRIBE means the user of its Contact in the domain of its From, which phones of a shared line have
     in common, and not its Request-URI."""

@@ -2,13 +2,16 @@
 
 from collections.abc import Sequence
 
-from vedette.documents import pidf, xpidf
+from vedette.documents import call_presence, dialog_info, pidf, xpidf
 from vedette.documents.versioned import VersionedDocument
-from vedette.events.package import EventPackage, Preferences, Publication
+from vedette.events.dialog import DIALOG, documents_of
+from vedette.events.package import EventPackage, Mixture, Preferences, Publication
 
 PIDF_TYPE = "application/pidf+xml"
 XPIDF_TYPE = "application/xpidf+xml"
 SCOPE_LENGTH = 6
+CALLS = bytes(16)
+"""The id of the publication that stands for calls; those of others are digests."""
 
 
 def _check(_media_type: str, body: bytes) -> str | None:
@@ -23,6 +26,11 @@ def _compose(
     return VersionedDocument(compose(entity, documents))
 
 
+def _calls(publications: Sequence[Publication]) -> list[Publication]:
+    body = call_presence.compose(dialog_info.states(documents_of(publications)))
+    return [] if body is None else [Publication(CALLS, PIDF_TYPE, body)]
+
+
 PRESENCE = EventPackage(
     name="presence",
     publish_types=(PIDF_TYPE,),
@@ -31,4 +39,5 @@ PRESENCE = EventPackage(
     check=_check,
     compose=_compose,
     neutral_is_optional=True,
+    mixture=Mixture(event=DIALOG.name, publications=_calls),
 )

@@ -168,6 +168,11 @@ class StoreSettings(ServiceSettings, TableSettings):
         3,
         description="How long a subscription that ended while it was pending is kept as waiting. 0: not at all.",
     )
+    mix_dialog_presence: Switch = Field(
+        0,
+        description="1: watchers of the event presence are shown the calls that are published as the event dialog: "
+        "on the phone, with a note.",
+    )
     clean_period: Annotated[int, Field(ge=1, le=86400), About("seconds")] = Field(
         100,
         description="Time between the sweeps that remove what ended long ago. Whatever it is, an expiry is told "

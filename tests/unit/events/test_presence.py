@@ -1,9 +1,10 @@
-"""The event package `presence` and the table of packages (rows PRS-01, PRS-02, PRS-04, PUB-29, UAS-19, CMP-10)."""
+"""The event package `presence` and the table of packages (PRS-01, PRS-02, PRS-04, PUB-29, UAS-19, CMP-10, CMP-15)."""
 
 from itertools import permutations
 
 import pytest
 
+from tests.dialog_info import TYPE, call, dialogs
 from vedette.documents import pidf
 from vedette.events.package import Preferences, Publication
 from vedette.events.presence import PRESENCE
@@ -80,3 +81,46 @@ def test_cmp_10_the_order_of_what_is_given_is_the_order_of_what_is_sent_among_eq
         composed = document(ALICE, [publication(number) for number in order], "application/pidf+xml")
         places = [composed.index(b'id="t.%02x' % number) for number in order]
         assert places == sorted(places)
+
+
+def calls(*bodies: bytes) -> list[Publication]:
+    """What these publications of calls, the newest first, add to presence."""
+    assert PRESENCE.mixture is not None
+    found = [Publication(bytes([place]) * 16, TYPE, body) for place, body in enumerate(bodies)]
+    return PRESENCE.mixture.publications(found)
+
+
+def test_cmp_15_presence_shows_calls_of_the_event_dialog_and_no_others() -> None:
+    mixtures = {name: package.mixture.event for name, package in PACKAGES.items() if package.mixture is not None}
+    assert mixtures == {"presence": "dialog"}
+
+
+@pytest.mark.parametrize(
+    ("bodies", "note"),
+    [
+        ([], None),
+        ([dialogs()], None),
+        ([dialogs(call("terminated", "a"))], None),
+        ([dialogs(call("terminated", "a")), dialogs(call("early", "a"))], None),
+        ([dialogs(call("early", "a")), dialogs(call("terminated", "a"))], None),
+        ([dialogs(call("early", "a")), dialogs(call("terminated", "b"))], b"Calling"),
+        ([dialogs(call("early", "a")), dialogs(call("confirmed", "b"))], b"On the phone"),
+        ([dialogs(call("confirmed", "a")), dialogs(call("early", "a"))], b"On the phone"),
+        ([dialogs(call("terminated", "a"), call("trying", "b"), call("confirmed", "c"))], b"On the phone"),
+        ([b"unreadable", dialogs(call("confirmed", "a"))], b"On the phone"),
+    ],
+)
+def test_cmp_15_what_counts_is_the_composed_state_of_all_publications(
+    bodies: list[bytes], note: bytes | None
+) -> None:
+    found = calls(*bodies)
+    assert len(found) == (note is not None)
+    for item in found:
+        assert note is not None
+        assert b"<note>%s</note>" % note in item.body
+
+
+def test_cmp_15_old_phones_see_that_the_line_is_in_use() -> None:
+    mixed = [*calls(dialogs(call("confirmed", "a"))), publication(0xAB), publication(0xCD, "closed")]
+    composed = document(ALICE, mixed, "application/xpidf+xml")
+    assert (composed.count(b'status="inuse"'), composed.count(b'status="closed"')) == (2, 1)

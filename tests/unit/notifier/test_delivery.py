@@ -19,6 +19,7 @@ from notifier.flows import delivery as delivery_module
 from notifier.flows import handover as handover_module
 from notifier.flows.delivery import DISPATCHES, Delivery
 from notifier.flows.handover import EDGE_FULL_PAUSE, EDGE_GONE_PAUSE, FAULT_PAUSE
+from tests.dialog_info import TYPE, call, dialogs
 from tests.phone import pidf
 from tests.unit.notifier.claimed import ALICE, PENDING, TERMINATED, claim, dialog
 from tests.unit.notifier.worlds import ClaimStore, States
@@ -106,10 +107,12 @@ class World:
         await self.delivery.drain()
 
 
-def world(store: ClaimStore, states: States, peers: Peers, *, suppress: bool = True) -> World:
+def world(
+    store: ClaimStore, states: States, peers: Peers, *, suppress: bool = True, mixes_calls: bool = False
+) -> World:
     gone: list[tuple[str, str]] = []
     lost: list[bool] = []
-    views = Views(100)
+    views = Views(100, mix_dialog_presence=mixes_calls)
     delivery = Delivery(
         store,
         states,
@@ -124,7 +127,9 @@ def world(store: ClaimStore, states: States, peers: Peers, *, suppress: bool = T
 
 
 @asynccontextmanager
-async def delivering(claims: list[Claim], *, to: list[Edge], suppress: bool = True) -> AsyncIterator[World]:
+async def delivering(
+    claims: list[Claim], *, to: list[Edge], suppress: bool = True, mixes_calls: bool = False
+) -> AsyncIterator[World]:
     """A world with these claims, whose dialogs are over the edges in turn."""
     records = [
         dialog(
@@ -139,11 +144,15 @@ async def delivering(claims: list[Claim], *, to: list[Edge], suppress: bool = Tr
     ]
     async with peers_of(*(edge.address for edge in to)) as peers:
         await peers.probe()
-        w = world(ClaimStore(claims), States(*records), peers, suppress=suppress)
+        w = world(ClaimStore(claims), States(*records), peers, suppress=suppress, mixes_calls=mixes_calls)
         try:
             yield w
         finally:
             await w.delivery.close()
+
+
+def in_a_call() -> PublicationRecord:
+    return PublicationRecord(bytes([9]) * 16, 7, 1, TYPE, dialogs(call("confirmed", "a")), 2000.0)
 
 
 async def test_watchers_of_one_view_share_one_document() -> None:
@@ -161,6 +170,28 @@ async def test_watchers_of_one_view_share_one_document() -> None:
     assert len(w.states.asked) == 2
     assert w.store.applied == []
     assert w.delivery.claimed == 3
+
+
+async def test_parameter_mix_dialog_presence_0_reads_no_calls() -> None:
+    async with edges("edge-1") as [edge], delivering([claim("a")], to=[edge]) as w:
+        w.states.published[ALICE, "dialog"] = [in_a_call()]
+        await w.deliver()
+    assert w.states.asked_now == []
+    assert [document.body for document in edge.taken[0].documents] == [neutral(ALICE)]
+
+
+async def test_parameter_mix_dialog_presence_1_reads_the_calls_of_a_presentity_once_for_each_view() -> None:
+    claims = [claim("a"), claim("b"), claim("c", CAROL), claim("m", event="message-summary"), claim("d", CAROL)]
+    async with edges("edge-1") as [edge], delivering(claims, to=[edge], mixes_calls=True) as w:
+        w.states.published[ALICE, "dialog"] = [in_a_call()]
+        w.store.batches.append([claim("a", cseq=4)])
+        w.store.batches.append([claim("a", cseq=5, version=6)])
+        await w.deliver()
+    asked = [(uri, event) for _, uri, event in w.states.asked_now]
+    assert asked == [(ALICE, "dialog"), (CAROL, "dialog"), (ALICE, "dialog")]
+    first = edge.taken[0]
+    talking = {item.dialog_id: b"on-the-phone" in first.documents[item.document].body for item in first.items}
+    assert talking == {b"a": True, b"b": True, b"c": False, b"m": False, b"d": False}
 
 
 async def test_a_view_that_was_composed_before_is_not_read_again() -> None:

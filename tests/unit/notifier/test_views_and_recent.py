@@ -1,4 +1,4 @@
-"""Documents composed once and remembered a while (rows CMP-10, PRS-12, PRS-18, NOT-24)."""
+"""Documents composed once and remembered a while (rows CMP-10, PRS-12, PRS-18, NOT-24, CMP-15)."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from notifier.domain import views as views_module
 from notifier.domain.recent import Recent
 from notifier.domain.views import NO_VIEW, ViewKey, Views, digest_of
+from tests.dialog_info import TYPE, call, dialogs
 from tests.unit.notifier.claimed import ALICE
 from vedette.documents.pidf import PIDF, neutral
 from vedette.documents.versioned import VersionedDocument
@@ -168,3 +169,38 @@ def test_recent_keeps_the_entries_used_last(limit: int, steps: list[tuple[bool, 
             if key in held:
                 model = [*(item for item in model if item[0] != key), (key, held[key])]
         assert len(recent) == len(model) <= limit
+
+
+def in_a_call(state: str = "confirmed") -> PublicationRecord:
+    return PublicationRecord(bytes([9]) * 16, 7, 1, TYPE, dialogs(call(state, "a")), 2000.0)
+
+
+def test_parameter_mix_dialog_presence_only_1_shows_calls_and_only_in_presence() -> None:
+    assert {event: Views(1).mixed_into(event) for event in PACKAGES} == dict.fromkeys(PACKAGES)
+    mixing = Views(1, mix_dialog_presence=True)
+    assert {event: mixing.mixed_into(event) for event in PACKAGES if mixing.mixed_into(event)} == {
+        "presence": "dialog"
+    }
+
+
+@pytest.mark.parametrize("offline_body", [True, False])
+def test_cmp_15_a_call_is_shown_where_nothing_else_is_published(*, offline_body: bool) -> None:
+    views = Views(10, offline_body=offline_body, mix_dialog_presence=True)
+    assert b"<rpid:on-the-phone/>" in views.compose(KEY, [], [in_a_call()]).document.body
+    ended = views.compose(KEY, [], [in_a_call("terminated")])
+    assert ended == Views(10, offline_body=offline_body).compose(KEY, [])
+
+
+def test_cmp_15_a_call_that_ends_leaves_what_is_published() -> None:
+    views = Views(10, mix_dialog_presence=True)
+    talking = views.compose(KEY, [publication(1, 5)], [in_a_call()])
+    over = views.compose(KEY, [publication(1, 5)], [in_a_call("terminated")])
+    assert b"<rpid:on-the-phone/>" in talking.document.body
+    assert places(talking.document, 1)
+    assert over == Views(10).compose(KEY, [publication(1, 5)])
+
+
+def test_cmp_15_calls_that_cannot_be_told_apart_in_presence_have_one_digest() -> None:
+    views = Views(10, mix_dialog_presence=True)
+    two = [in_a_call(), PublicationRecord(bytes([8]) * 16, 9, 1, TYPE, dialogs(call("confirmed", "b")), 2000.0)]
+    assert views.compose(KEY, [], two).digest == views.compose(KEY, [], two[:1]).digest

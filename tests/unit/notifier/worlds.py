@@ -54,6 +54,9 @@ class States:
         self.known = {dialog.dialog_id: dialog for dialog in dialogs}
         self.publications: dict[str, list[PublicationRecord]] = {}
         """By the presentity's URI."""
+        self.published: dict[tuple[str, str], list[PublicationRecord]] = {}
+        """By URI and event: what is read without a version."""
+        self.asked_now: list[PresentityKey] = []
         self.fault: StoreError | None = None
         self.asked: list[tuple[PresentityKey, int]] = []
         self.watching: dict[str, WatcherRows] = {}
@@ -72,6 +75,11 @@ class States:
         """What was put in."""
         self.asked += wanted
         return {(key, version): self.publications.get(key[1], []) for key, version in wanted}
+
+    async def published_now(self, wanted: Sequence[PresentityKey]) -> dict[PresentityKey, list[PublicationRecord]]:
+        """What was put in."""
+        self.asked_now += wanted
+        return {key: self.published.get(key[1:], []) for key in wanted}
 
     async def watchers(self, wanted: Sequence[tuple[PresentityKey, Span]]) -> list[WatcherRows]:
         """What was put in."""

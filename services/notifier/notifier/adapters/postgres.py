@@ -52,15 +52,25 @@ class Change(NamedTuple):
 class NotifierStore:
     """Every method is one call, and raises StoreError."""
 
-    def __init__(self, database: Database, instance: str, *, patience: float, waiting_days: int = 3) -> None:
+    def __init__(
+        self,
+        database: Database,
+        instance: str,
+        *,
+        patience: float,
+        waiting_days: int = 3,
+        mix_dialog_presence: bool = False,
+    ) -> None:
         """`patience`: seconds until the outcome of a NOTIFY is no longer awaited.
 
         `waiting_days`: how long a subscription that ended while it was pending waits for a decision.
+        `mix_dialog_presence`: presence shows calls, so it changes when one expires.
         """
         self.database = database
         self._instance = instance
         self._patience = timedelta(seconds=patience)
         self._waiting = timedelta(days=waiting_days)
+        self._mixes = mix_dialog_presence
 
     async def claim(self, events: int, dialogs: int) -> list[Claim]:
         """NOTIFYs that are owed, now marked as ours."""
@@ -159,7 +169,7 @@ class NotifierStore:
     async def expire(self, limit: int, *, dialogs_elsewhere: bool = False) -> list[Ended]:
         """End what is over; what ended. With `dialogs_elsewhere` publications only."""
         rows = await self.database.fetch(
-            "SELECT * FROM expire_batch_v1($1, $2, $3)", limit, self._waiting, dialogs_elsewhere
+            "SELECT * FROM expire_batch_v1($1, $2, $3, $4)", limit, self._waiting, dialogs_elsewhere, self._mixes
         )
         return [
             Ended(

@@ -125,6 +125,15 @@ class StateReader:
         await _put(self._published, entries)
         return found
 
+    async def published_now(self, wanted: Sequence[Key]) -> dict[Key, list[PublicationRecord]]:
+        """The publications of each presentity, as Postgres has them now: no version says which of a cache would do.
+
+        Raises StoreError.
+        """
+        states = await self._store.states(wanted)
+        self.hits["postgres"] += len(wanted)
+        return {key: states[key].publications if key in states else [] for key in wanted}
+
     async def watchers(self, wanted: Sequence[tuple[Key, Span]]) -> list[WatcherRows]:
         """The watchers that each document shows, as Postgres has them now: no cache has them. Raises StoreError."""
         self.hits["postgres"] += len(wanted)

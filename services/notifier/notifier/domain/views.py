@@ -57,9 +57,14 @@ class Views:
         *,
         offline_body: bool = True,
         preferences: Preferences = Preferences(),  # noqa: B008 - frozen
+        mix_dialog_presence: bool = False,
     ) -> None:
-        """Without `offline_body` nothing stands for what is not published, where the package allows that."""
+        """Without `offline_body` nothing stands for what is not published, where the package allows that.
+
+        `mix_dialog_presence`: presence shows calls.
+        """
         self._preferences = preferences
+        self._mixes = mix_dialog_presence
         self._views: Recent[ViewKey, View] = Recent(limit, max_weight=MAX_OCTETS, weigh=_octets)
         self._offline_body = offline_body
         self.compositions = 0
@@ -68,18 +73,25 @@ class Views:
         """A document that was composed before, None where there is none."""
         return self._views.get(key)
 
-    def compose(self, key: ViewKey, publications: Sequence[PublicationRecord]) -> View:
-        """The document of a presentity that consists of these publications, in any order."""
+    def mixed_into(self, event: str) -> str | None:
+        """The other event whose publications the documents of this one show as well; None where they do not."""
+        mixture = PACKAGES[event].mixture if self._mixes else None
+        return None if mixture is None else mixture.event
+
+    def compose(
+        self, key: ViewKey, publications: Sequence[PublicationRecord], mixed: Sequence[PublicationRecord] = ()
+    ) -> View:
+        """The document of a presentity that consists of these publications, in any order.
+
+        `mixed`: those of the event that is mixed into it.
+        """
         package = PACKAGES[key.event]
-        newest_first = sorted(publications, key=lambda p: (-p.version, p.publication_id))
+        newest_first = _newest_first(publications)
+        if package.mixture is not None and mixed:
+            newest_first[:0] = package.mixture.publications(_newest_first(mixed))
         composed = VersionedDocument(b"")
         if newest_first or self._offline_body or not package.neutral_is_optional:
-            composed = package.compose(
-                key.presentity_uri,
-                [Publication(p.publication_id, p.content_type, p.body) for p in newest_first],
-                key.media_type,
-                self._preferences,
-            )
+            composed = package.compose(key.presentity_uri, newest_first, key.media_type, self._preferences)
         self.compositions += 1
         document = Document(key.media_type.partition(";")[0], *composed)
         view = View(document, digest_of(document))
@@ -101,6 +113,13 @@ def watched_by(event: str) -> str | None:
     """The event whose watchers an event shows; None where it shows none."""
     package = PACKAGES.get(event)
     return package.base if isinstance(package, WatcherInfoPackage) else None
+
+
+def _newest_first(publications: Sequence[PublicationRecord]) -> list[Publication]:
+    return [
+        Publication(p.publication_id, p.content_type, p.body)
+        for p in sorted(publications, key=lambda p: (-p.version, p.publication_id))
+    ]
 
 
 def _octets(key: ViewKey, view: View) -> int:

@@ -10,7 +10,7 @@ from notifier.domain.outcome_policy import Settlement, Verdict
 from notifier.domain.views import View, ViewKey, Views, watched_by
 from notifier.flows.handover import EDGE_GONE_PAUSE, FAULT_PAUSE, HandOver, Share, digest, view_key
 from notifier.flows.ports import DeliveryStore, StateReading
-from vedette.records import DialogRecord
+from vedette.records import DialogRecord, PublicationRecord
 from vedette.rpc.client import Peers
 from vedette.rpc.contract import Outcome
 from vedette.store.database import StoreError, StoreUndecidedError
@@ -209,7 +209,24 @@ class Delivery:
         if not keys:
             return {}
         states = await self._reader.states(list(dict.fromkeys(keys.values())))
-        return self._each(keys, lambda key: self._views.compose(key, states[keys[key]]))
+        mixed = await self._read_mixed(needed)
+        return self._each(keys, lambda key: self._views.compose(key, states[keys[key]], mixed.get(key, ())))
+
+    async def _read_mixed(self, needed: Mapping[ViewKey, Claim]) -> dict[ViewKey, Sequence[PublicationRecord]]:
+        """What the views show besides of another event's publications.
+
+        Each change of these raises the version of both events at once, so what was committed before the claim is in
+        it, and what comes later is claimed again.
+        """
+        wanted = {
+            key: (claim.presentity_hash, key.presentity_uri, event)
+            for key, claim in needed.items()
+            if (event := self._views.mixed_into(key.event)) is not None
+        }
+        if not wanted:
+            return {}
+        found = await self._reader.published_now(list(dict.fromkeys(wanted.values())))
+        return {key: found[presentity] for key, presentity in wanted.items()}
 
     async def _compose_watchers(self, needed: Mapping[ViewKey, Claim]) -> dict[ViewKey, View]:
         """Those of the views that show who watches."""

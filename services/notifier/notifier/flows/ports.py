@@ -47,6 +47,9 @@ class StateReading(Protocol):
     ) -> dict[tuple[PresentityKey, int], list[PublicationRecord]]:
         """The publications of presentities at these versions or newer ones."""
 
+    async def published_now(self, wanted: Sequence[PresentityKey]) -> dict[PresentityKey, list[PublicationRecord]]:
+        """The publications of presentities as they are at a moment after the call."""
+
     async def watchers(self, wanted: Sequence[tuple[PresentityKey, Span]]) -> list[WatcherRows]:
         """For each presentity and event that is watched, the watchers that a document of that span shows.
 

@@ -15,7 +15,7 @@ from vedette.store.database import Database
 
 _PUBLISH = (
     "SELECT * FROM publish_batch_v1($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, "
-    "$19)"
+    "$19, $20)"
 )
 _HELD = """
 SELECT p.publication_id, p.sequence, p.body, p.content_type
@@ -63,6 +63,7 @@ class DecidingStore:
             [None if command.call is None else command.call.key for command in batch],
             [None if command.call is None else command.call.leg for command in batch],
             [command.call is not None and command.call.over for command in batch],
+            self._policy.mix_dialog_presence,
         )
         verdicts: dict[int, PublishVerdict] = {}
         for ordinal, verdict, sequence, granted, version, watched, ids, versions, at in rows:

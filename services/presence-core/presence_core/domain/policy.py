@@ -21,6 +21,8 @@ class Policy:
     expires_offset: int = 0
     cseq_offset: int = 0
     sip_uri_match: bool = False
+    mix_dialog_presence: bool = False
+    """Whether presence shows calls."""
     max_publications: int = 0
     """Of a presentity and event, at once; 0: no limit, here and below."""
     max_watchers: int = 0
