@@ -147,13 +147,20 @@ async def _victim(
     if service == "notifier":
         for _ in range(200):
             instance = await database.fetchval(
-                "SELECT outstanding_notifier FROM delivery WHERE outstanding_cseq IS NOT NULL LIMIT 1"
+                "SELECT outstanding_notifier FROM delivery "
+                "WHERE presentity_uri = $1 AND outstanding_cseq IS NOT NULL LIMIT 1",
+                fan_out.publisher.aor,
             )
             if instance is not None:
                 return pids[instance]
     elif service == "edge":
         await until_true(fan_out.told, "some know")
-        return pids[await database.fetchval("SELECT edge_instance FROM delivery LIMIT 1")]
+        return pids[
+            await database.fetchval(
+                "SELECT edge_instance FROM delivery WHERE presentity_uri = $1 AND edge_instance IS NOT NULL LIMIT 1",
+                fan_out.publisher.aor,
+            )
+        ]
     return int((await fan_out.running.processes(service))[0]["pid"])
 
 
