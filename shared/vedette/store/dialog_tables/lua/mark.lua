@@ -82,6 +82,11 @@ for i = 5, #ARGV do
         if #marked < limit or #senders > 0 then
             mark(i - 4, id, version, senders)
         else
+            local delivery = delivery_of(id)
+            if delivery and delivery[Y.wanted_version] < version then
+                delivery[Y.wanted_version] = version
+                put_delivery(id, delivery)
+            end
             owe(id, now)
         end
     end
