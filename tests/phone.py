@@ -253,7 +253,7 @@ class Phone:
         message = Message.read(data)
         self.received.append(message)
         if message.is_response:
-            branch = message.branch if message.get("via") else ""
+            branch = message.branch if any(name == "via" for name, _ in message.headers) else ""
             self._responses.setdefault(branch, asyncio.Queue()).put_nowait(message)
             return
         self.requests.put_nowait(message)
