@@ -8,12 +8,10 @@ import asyncpg
 import pytest
 import pytest_asyncio
 
-from tests.folders import open_folder
-from vedette_cli.commands.migrate import bring_to_schema, make_secret_files
+from tests.backend import backend_started
+from vedette_cli.commands.migrate import bring_to_schema
 from vedette_cli.supervisor.embedded_postgres import EmbeddedPostgres
 from vedette_cli.supervisor.embedded_redis import EmbeddedRedis
-from vedette_cli.supervisor.folders import open_data_folder
-from vedette_cli.supervisor.unprivileged import choose_user
 
 
 @dataclass(frozen=True)
@@ -33,21 +31,9 @@ class Servers:
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def servers() -> AsyncIterator[Servers]:
     """The servers, started once."""
-    with open_folder("servers") as path:
-        folders, _ = open_data_folder(path)
-        make_secret_files(folders.secrets)
-        user = choose_user()
-        postgres, redis = EmbeddedPostgres(folders, user), EmbeddedRedis(folders, user)
-        await postgres.prepare()
-        await postgres.start()
-        await redis.prepare()
-        await redis.start()
-        password = (folders.secrets / "database_password").read_text(encoding="ascii").strip()
-        admin_url = postgres.url().replace("vedette@", f"vedette:{password}@", 1)
-        await bring_to_schema(admin_url, lambda _: None)
-        yield Servers(postgres, redis, admin_url)
-        await redis.stop()
-        await postgres.stop()
+    async with backend_started("servers") as backend:
+        await bring_to_schema(backend.url, lambda _: None)
+        yield Servers(backend.postgres, backend.redis, backend.url)
 
 
 _numbers = itertools.count(1)

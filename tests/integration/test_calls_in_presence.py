@@ -1,6 +1,7 @@
 """`mix_dialog_presence`: whoever watches the presence of somebody is told of his calls and of their end (CMP-15)."""
 
 import asyncio
+import contextlib
 import random
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -256,6 +257,17 @@ class InTransaction:
         return await self._connection.fetch(query, *arguments)
 
 
+@contextlib.asynccontextmanager
+async def in_transaction(database_url: str) -> AsyncIterator[Core]:
+    """A core that mixes, whose calls are committed at the end, and hold their locks until then."""
+    connection = await asyncpg.connect(database_url)
+    try:
+        async with connection.transaction():
+            yield Core(cast("Database", InTransaction(connection)), MIXING)
+    finally:
+        await connection.close()
+
+
 async def waits_for_a_lock(sql: Sql) -> bool:
     """Whether some call does; nothing else uses this database."""
     return bool(
@@ -278,15 +290,10 @@ async def test_cmp_15_a_watcher_that_comes_while_a_call_is_stored_sees_it(
     """Its first NOTIFY is claimed after the call is there, or the call is told to it."""
     if row:
         await core.publish_one(publish())
-    connection = await asyncpg.connect(database_url)
-    try:
-        async with connection.transaction():
-            store = cast("Database", InTransaction(connection))
-            assert (await Core(store, MIXING).publish_one(in_call("confirmed"))).status == 200
-            coming = asyncio.create_task(core.subscribe_one(subscribe()))
-            await until(lambda: waits_for_a_lock(sql), "the SUBSCRIBE waits")
-    finally:
-        await connection.close()
+    async with in_transaction(database_url) as held:
+        assert (await held.publish_one(in_call("confirmed"))).status == 200
+        coming = asyncio.create_task(core.subscribe_one(subscribe()))
+        await until(lambda: waits_for_a_lock(sql), "the SUBSCRIBE waits")
     watcher = (await coming).dialog_id
     await watchers.deliver()
     assert watchers.seen[watcher][-1] == "On the phone"
@@ -298,15 +305,10 @@ async def test_cmp_15_a_call_that_comes_while_a_watcher_is_stored_is_told_to_it(
 ) -> None:
     if row:
         await core.publish_one(publish())
-    connection = await asyncpg.connect(database_url)
-    try:
-        async with connection.transaction():
-            store = cast("Database", InTransaction(connection))
-            watcher = (await Core(store, MIXING).subscribe_one(subscribe())).dialog_id
-            changing = asyncio.create_task(core.publish_one(in_call("confirmed")))
-            await until(lambda: waits_for_a_lock(sql), "the PUBLISH waits")
-    finally:
-        await connection.close()
+    async with in_transaction(database_url) as held:
+        watcher = (await held.subscribe_one(subscribe())).dialog_id
+        changing = asyncio.create_task(core.publish_one(in_call("confirmed")))
+        await until(lambda: waits_for_a_lock(sql), "the PUBLISH waits")
     assert (await changing).watched
     assert await told_to_all(sql) == ["presence"]
     await watchers.deliver()
@@ -318,15 +320,10 @@ async def test_cmp_15_a_call_that_expires_while_the_first_watcher_is_stored_is_t
 ) -> None:
     await core.publish_one(in_call("confirmed"))
     await let_publications_expire(sql, ALICE)
-    connection = await asyncpg.connect(database_url)
-    try:
-        async with connection.transaction():
-            store = cast("Database", InTransaction(connection))
-            watcher = (await Core(store, MIXING).subscribe_one(subscribe())).dialog_id
-            expiring = asyncio.create_task(watchers.store.expire(10))
-            await until(lambda: waits_for_a_lock(sql), "the expiry waits")
-    finally:
-        await connection.close()
+    async with in_transaction(database_url) as held:
+        watcher = (await held.subscribe_one(subscribe())).dialog_id
+        expiring = asyncio.create_task(watchers.store.expire(10))
+        await until(lambda: waits_for_a_lock(sql), "the expiry waits")
     assert len(await expiring) == 1
     assert await told_to_all(sql) == ["presence"]
     await watchers.deliver()
@@ -338,14 +335,9 @@ async def test_cmp_15_an_expiry_waits_for_no_presence_that_is_busy_and_comes_bac
 ) -> None:
     await core.publish(publish(expires=7200), in_call("confirmed"))
     await sql.execute("UPDATE presentity SET expires = clock_timestamp() WHERE event = 'dialog'")
-    connection = await asyncpg.connect(database_url)
-    try:
-        async with connection.transaction():
-            store = cast("Database", InTransaction(connection))
-            watcher = (await Core(store, MIXING).subscribe_one(subscribe())).dialog_id
-            assert await watchers.store.expire(10) == []
-    finally:
-        await connection.close()
+    async with in_transaction(database_url) as held:
+        watcher = (await held.subscribe_one(subscribe())).dialog_id
+        assert await watchers.store.expire(10) == []
     assert len(await watchers.store.expire(10)) == 1
     assert await told_to_all(sql) == ["presence"]
     await watchers.deliver()

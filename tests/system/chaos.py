@@ -22,8 +22,8 @@ from typing import Any
 
 import redis.asyncio
 
+from tests.backend import Backend, backend_started, frozen
 from tests.running_set import RunningSet, started
-from tests.system.backend import Backend, backend_started, frozen
 from tests.system.figures import Figures, caught_up
 from tests.system.history import disturbances
 from tests.system.load import Load, loaded

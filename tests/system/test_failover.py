@@ -4,9 +4,9 @@ import contextlib
 import os
 import signal
 
+from tests.backend import Backend, backend_started, standby_of
 from tests.folders import open_folder
 from tests.running_set import started
-from tests.system.backend import Backend, backend_started, standby_of
 from tests.system.load import loaded
 from tests.wait import until
 from vedette_cli.supervisor.folders import open_data_folder

@@ -15,10 +15,10 @@ import pytest
 import pytest_asyncio
 import redis.asyncio
 
+from tests.backend import Backend, backend_started, frozen
 from tests.folders import open_folder
 from tests.phone import opened, pidf, token
 from tests.running_set import RunningSet, start
-from tests.system.backend import Backend, backend_started, frozen
 from tests.system.fan_out import fanning_out, kill_in_the_middle
 from tests.system.history import disturbances, late_copies
 from tests.system.load import Load, loaded

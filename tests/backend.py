@@ -77,9 +77,9 @@ class Backend:
 
 
 @contextlib.asynccontextmanager
-async def backend_started() -> AsyncIterator[Backend]:
-    """Both servers, on sockets of their own; stopped at the end."""
-    with open_folder("backend") as path:
+async def backend_started(name: str = "backend") -> AsyncIterator[Backend]:
+    """Both servers, on sockets of their own in a folder of that name; stopped at the end."""
+    with open_folder(name) as path:
         folders, _ = open_data_folder(path)
         make_secret_files(folders.secrets)
         user = choose_user()
