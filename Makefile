@@ -5,20 +5,26 @@ BIN    := $(VENV)/bin
 MEMBERS := shared services/sip-edge services/presence-core services/notifier cli
 ARGS   ?=
 PYTEST_ARGS ?=
-MINUTES ?= 3
+WORKERS ?= 2
+MINUTES ?=
 SEED   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help up test lint format lock docs bench chaos compose-test clean
+.PHONY: help up test lint format lock docs bench micro chaos soak fuzz compose-test clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*?## ' $(MAKEFILE_LIST) | awk -F ':.*?## ' '{printf "  make %-14s %s\n", $$1, $$2}'
 
+# Where PYTHONDONTWRITEBYTECODE is set, as in many containers, each process would compile our modules anew.
+COMPILE = @$(BIN)/python -m compileall -q $(MEMBERS) || true  # a checkout that cannot be written to works, too
+
 up: $(VENV)/run.stamp ## run the whole set on this machine (ARGS="--cores 4" and so on)
+	$(COMPILE)
 	@exec $(BIN)/vedette up $(ARGS)
 
-test: $(VENV)/dev.stamp ## run all tests on embedded Postgres and Redis (PYTEST_ARGS="-k publish")
-	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+test: $(VENV)/dev.stamp ## run all tests on embedded Postgres and Redis (PYTEST_ARGS="-k publish", WORKERS=2)
+	$(COMPILE)
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
 lint: $(VENV)/dev.stamp ## ruff, mypy, import-linter, generated pages
 	$(BIN)/ruff check .
@@ -34,11 +40,20 @@ format: $(VENV)/dev.stamp ## rewrite the sources in the one style
 docs: $(VENV)/dev.stamp ## write docs/parameters.md and docs/rfc-coverage.md
 	@$(BIN)/python -m tests.generated_pages
 
-bench: $(VENV)/dev.stamp ## measure beside Kamailio (needs sip-tester and kamailio from Debian)
+bench: $(VENV)/dev.stamp ## measure beside Kamailio, 40 minutes (ARGS="--parts publish,mixed"; needs sip-tester, kamailio)
 	@$(BIN)/python -m bench $(ARGS)
 
+micro: $(VENV)/dev.stamp ## instructions of single functions beside the kept ones (ARGS="--only reader", --memory, --write)
+	@$(BIN)/python -m bench.micro $(ARGS)
+
 chaos: $(VENV)/dev.stamp ## faults at random under a load (MINUTES=3 SEED=7 ARGS=--json)
-	@$(BIN)/python -m tests.system.chaos --minutes $(MINUTES) $(if $(SEED),--seed $(SEED)) $(ARGS)
+	@$(BIN)/python -m tests.system.chaos --minutes $(or $(MINUTES),3) $(if $(SEED),--seed $(SEED)) $(ARGS)
+
+soak: $(VENV)/dev.stamp ## an hour at a third of the peak, and whether anything grows (MINUTES=60 ARGS=--json)
+	@$(BIN)/python -m tests.system.soak --minutes $(or $(MINUTES),60) $(if $(SEED),--seed $(SEED)) $(ARGS)
+
+fuzz: $(VENV)/dev.stamp ## hostile input for a given time (MINUTES=10 SEED=7 ARGS="--json" or "--datagrams 1000000")
+	@$(BIN)/python -m tests.fuzz --minutes $(or $(MINUTES),10) $(if $(SEED),--seed $(SEED)) $(ARGS)
 
 compose-test: $(VENV)/dev.stamp ## docker-compose up, scale, kill and restart, from outside (needs a Docker engine)
 	@$(BIN)/python -m tests.compose $(ARGS)

@@ -1,4 +1,4 @@
-"""Kamailio from Debian's packages, in three configurations."""
+"""Kamailio from Debian's packages, in four configurations."""
 
 import asyncio
 import contextlib
@@ -107,7 +107,9 @@ async def running(
         )
         try:
             await _wait_until_it_answers(process, port, log)
-            yield SystemUnderTest(f"kamailio {configuration.name}", ("127.0.0.1", port), [process.pid])
+            yield SystemUnderTest(
+                f"kamailio {configuration.name}", ("127.0.0.1", port), {process.pid: "kamailio"}, database
+            )
         finally:
             await stop(process, patience=10)
 

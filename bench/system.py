@@ -1,6 +1,6 @@
 """What the measurements need to know of a system under test."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 
@@ -10,6 +10,14 @@ class SystemUnderTest:
 
     name: str
     address: tuple[str, int]
-    """Where it listens for SIP over UDP."""
-    processes: Sequence[int]
-    """Its processes, or those above them."""
+    """Where it listens for SIP, over UDP and perhaps over TCP."""
+    roles: Mapping[int, str]
+    """Its processes and what each is; those below one are as that one is, where they are not here themselves."""
+
+    database: str
+    """The URL of its database."""
+
+    @property
+    def processes(self) -> Sequence[int]:
+        """Its processes, or those above them."""
+        return list(self.roles)

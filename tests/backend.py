@@ -10,6 +10,7 @@ from pathlib import Path
 
 import asyncpg
 
+from tests.clusters import lay_cluster
 from tests.folders import open_folder
 from tests.wait import until
 from vedette_cli.commands.migrate import make_secret_files
@@ -80,6 +81,7 @@ class Backend:
 async def backend_started(name: str = "backend") -> AsyncIterator[Backend]:
     """Both servers, on sockets of their own in a folder of that name; stopped at the end."""
     with open_folder(name) as path:
+        await lay_cluster(path)
         folders, _ = open_data_folder(path)
         make_secret_files(folders.secrets)
         user = choose_user()

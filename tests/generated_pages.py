@@ -4,16 +4,23 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests import parameters_page, rfc_coverage
+from tests import commands_page, metrics_page, parameters_page, rfc_coverage, vectors_table
+from tests.vectors import FOLDER
 
 PARAMETERS = rfc_coverage.ROOT / "docs" / "parameters.md"
+METRICS = rfc_coverage.ROOT / "docs" / "metrics.md"
+COMMANDS = rfc_coverage.ROOT / "docs" / "cli.md"
 
 
 def pages() -> Iterator[tuple[Path, str]]:
-    """Each page and its text; not the coverage where the checklist is not there."""
+    """Each page and its text; not the coverage and the vectors where what they show is not there."""
     yield PARAMETERS, parameters_page.page()
+    yield METRICS, metrics_page.page()
+    yield COMMANDS, commands_page.page()
     if rfc_coverage.CHECKLIST.exists():
         yield rfc_coverage.PAGE, rfc_coverage.current_page()
+    if (FOLDER / "index.json").exists():
+        yield vectors_table.PAGE, vectors_table.page()
 
 
 def stale() -> list[str]:

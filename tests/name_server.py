@@ -85,10 +85,10 @@ class NameServer(asyncio.DatagramProtocol):
 
 
 @contextlib.asynccontextmanager
-async def name_server() -> AsyncIterator[NameServer]:
-    """A server on a free port."""
+async def name_server(port: int = 0) -> AsyncIterator[NameServer]:
+    """A server on this port, or on any that is free."""
     loop = asyncio.get_running_loop()
-    transport, server = await loop.create_datagram_endpoint(NameServer, local_addr=("127.0.0.1", 0))
+    transport, server = await loop.create_datagram_endpoint(NameServer, local_addr=("127.0.0.1", port))
     try:
         yield server
     finally:

@@ -51,6 +51,7 @@ THEIRS = {
     "cseq_offset": "0",
     "subs_respond_200": "1",
     "force_single_dialog": "0",
+    "force_active": "0",
 }
 """Defaults of OpenSIPS, or of Kamailio where only that has the parameter."""
 ORDER = ("sip-edge", "presence-core", "notifier")

@@ -14,12 +14,17 @@ import aiohttp
 import pytest_asyncio
 
 from tests.certificates import trusting
+from tests.clusters import lay_cluster
 from tests.folders import open_folder
+from tests.ports import free_port
 from tests.wait import until
+from vedette_cli.supervisor.child import die_with_parent
 from vedette_cli.supervisor.control import ask
 
 START_DEADLINE = 60.0
 VEDETTE = [sys.executable, "-m", "vedette_cli"]
+UNHURRIED = {"VEDETTE_MAX_WAITING_TIME": "20000"}
+"""No request is refused because the machine is busy with other tests; those of overload have limits of their own."""
 
 
 def environment(extra: dict[str, str] | None = None) -> dict[str, str]:
@@ -76,7 +81,7 @@ class RunningSet:
         assert self.ca is not None
         return trusting(self.ca)
 
-    async def command(self, *arguments: str, within: float = 60.0) -> str:
+    async def command(self, *arguments: str, within: float = 120.0) -> str:
         """What `vedette ARGUMENTS` says, on this set's data; AssertionError where it fails."""
         code, out, err = await run(*arguments, within=within)
         assert code == 0, out + err
@@ -99,6 +104,17 @@ class RunningSet:
         pid = int((await self.processes(service))[index]["pid"])
         os.kill(pid, number)
         return pid
+
+    async def metrics(self) -> dict[str, list[str]]:
+        """What every process tells on /metrics, by service."""
+        texts: dict[str, list[str]] = {}
+        async with aiohttp.ClientSession() as session:
+            for row in (await self.status())["processes"]:
+                if row.get("metrics"):
+                    async with session.get(f"http://{row['metrics']}/metrics") as response:
+                        assert response.status == 200
+                        texts.setdefault(row["service"], []).append(await response.text())
+        return texts
 
     async def get(self, path: str, **query: str) -> Any:
         """What GET on the REST API returns, whatever its status code."""
@@ -128,7 +144,7 @@ def split(address: str) -> tuple[str, int]:
     return host.strip("[]"), int(port)
 
 
-async def run(*arguments: str, extra: dict[str, str] | None = None, within: float = 60.0) -> tuple[int, str, str]:
+async def run(*arguments: str, extra: dict[str, str] | None = None, within: float = 120.0) -> tuple[int, str, str]:
     """Exit code, output and errors of `vedette ARGUMENTS`."""
     process = await asyncio.create_subprocess_exec(
         *VEDETTE,
@@ -147,6 +163,15 @@ async def run(*arguments: str, extra: dict[str, str] | None = None, within: floa
     return process.returncode, out.decode(), err.decode()
 
 
+def with_free_ports(*options: str) -> list[str]:
+    """The options of `up`, with a port of ours wherever any one will do (0)."""
+    ahead = ("", *options)
+    return [
+        str(free_port()) if option == "0" and before.endswith("-port") else option
+        for before, option in zip(ahead, options, strict=False)
+    ]
+
+
 async def start(
     data: Path,
     arguments: Sequence[str] = (),
@@ -154,9 +179,15 @@ async def start(
     program: Sequence[str] = VEDETTE,
 ) -> RunningSet:
     """Start a set on any free ports and wait until it is ready."""
-    command = [*program, "up", "--sip-port", "0", "--api-port", "0", "--data", str(data), *arguments]
+    options = with_free_ports("--sip-port", "0", "--api-port", "0", "--data", str(data), *arguments)
     process = await asyncio.create_subprocess_exec(
-        *command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT, env=environment(extra)
+        *program,
+        "up",
+        *options,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+        env=environment(extra),
+        preexec_fn=die_with_parent(signal.SIGTERM, os.getpid()),
     )
     running = RunningSet(process, data)
     try:
@@ -171,7 +202,9 @@ async def start(
 async def started(*arguments: str, extra: dict[str, str] | None = None) -> AsyncIterator[RunningSet]:
     """A set of one's own, to kill parts of, stopped at the end."""
     with open_folder("set") as data:
-        running = await start(data, arguments, extra)
+        if not any(argument.startswith("--database-url") for argument in arguments):
+            await lay_cluster(data)
+        running = await start(data, arguments, UNHURRIED | (extra or {}))
         try:
             yield running
         finally:
@@ -185,12 +218,36 @@ async def running_set() -> AsyncIterator[RunningSet]:
         yield running
 
 
-@pytest_asyncio.fixture(scope="session", loop_scope="session")
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def strict_set() -> AsyncIterator[RunningSet]:
-    """Another one, with limits: min_expires 60, one domain, bodies up to 4096 octets."""
+    """One for a file of tests, with limits: min_expires 60, one domain, bodies up to 4096 octets.
+
+    Few files use it, and a set that waits for the next one costs more than its start: its processes poll.
+    """
     extra = {
         "VEDETTE_MIN_EXPIRES": "60",
         "VEDETTE_DOMAINS": "example.com",
+        "VEDETTE_MAX_BODY_SIZE": "4096",
+    }
+    async with started("--cores", "1", extra=extra) as running:
+        yield running
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def digest_set() -> AsyncIterator[RunningSet]:
+    """Also for a file: users prove who they are; one core, one edge, with nothing kept for `vedette trace`."""
+    async with started("--cores", "1", "--auth", "digest", extra={"VEDETTE_TRACE_BUFFER": "0"}) as running:
+        yield running
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def observed_set() -> AsyncIterator[RunningSet]:
+    """Also for a file: logs all as JSON, counts each second, does not wait long for watchers; one of each kind."""
+    extra = {
+        "VEDETTE_LOG_LEVEL": "debug",
+        "VEDETTE_LOG_FORMAT": "json",
+        "VEDETTE_CENSUS_PERIOD": "1",
+        "VEDETTE_T1": "30",
         "VEDETTE_MAX_BODY_SIZE": "4096",
     }
     async with started("--cores", "1", extra=extra) as running:

@@ -7,8 +7,8 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
-DEADLINE = 20.0
-"""Seconds; generous, since it is only ever used up by a failure."""
+DEADLINE = 30.0
+"""Seconds; generous, since only a failure uses it up, and less than Timer F, which nobody is to wait for."""
 
 
 async def until(check: Callable[[], Awaitable[T]], what: str, *, deadline: float = DEADLINE) -> T:

@@ -4,4 +4,4 @@
 `rpc`, `store`, `transport` and `runtime` touch the world.
 """
 
-VERSION = "0.1.0"
+VERSION = "0.2.0.dev0"

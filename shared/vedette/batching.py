@@ -31,6 +31,16 @@ class Batcher(Generic[Item]):
         """Whether `put` would refuse."""
         return self.queued >= self.max_queue
 
+    @property
+    def ready(self) -> int:
+        """Items that wait for nothing but room in flight; the others wait for those before them in their lanes."""
+        return len(self._ready)
+
+    def ahead(self, lane: Hashable) -> int:
+        """Items of the lane that have been put and not released: the next one waits for all of them."""
+        waiting = self._lanes.get(lane)
+        return 0 if waiting is None else len(waiting) + 1
+
     def put(self, lane: Hashable, item: Item) -> bool:
         """Queue an item; False where the queue is full and the item was not taken."""
         if self.queued >= self.max_queue:

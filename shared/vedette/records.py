@@ -30,6 +30,9 @@ class DialogRecord(msgspec.Struct, array_like=True, frozen=True):
     expires: float
     """Postgres's time, seconds since the epoch."""
     reason: str
+    watcher_username: str = ""
+    watcher_domain: str = ""
+    """Both are empty in copies that an earlier release made."""
 
 
 class PublicationRecord(msgspec.Struct, array_like=True, frozen=True):
@@ -41,6 +44,8 @@ class PublicationRecord(msgspec.Struct, array_like=True, frozen=True):
     content_type: str
     body: bytes
     expires: float
+    received: float = 0.0
+    """When the body came, by Postgres's time; 0.0: not known."""
 
 
 class ManifestRecord(msgspec.Struct, array_like=True, frozen=True):

@@ -4,13 +4,14 @@ import asyncio
 import json
 import os
 import shutil
-import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import aiohttp
+
+from tests.ports import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 BUILD_ON_HOST_NETWORK = Path("deploy") / "build-on-host-network.yml"
@@ -201,19 +202,3 @@ class Project:
         """What GET on the REST API returns, whatever its status code."""
         async with aiohttp.ClientSession() as session, session.get(self.api + path, params=query) as response:
             return await response.json()
-
-
-def free_port() -> int:
-    """A port of 127.0.0.1 that is free for UDP and TCP."""
-    while True:
-        with (
-            socket.socket(socket.AF_INET, socket.SOCK_STREAM) as stream,
-            socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as datagrams,
-        ):
-            stream.bind(("127.0.0.1", 0))
-            port = int(stream.getsockname()[1])
-            try:
-                datagrams.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return port

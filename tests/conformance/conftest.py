@@ -18,7 +18,7 @@ TIMER_F = 64 * T1
 MAX_ONGOING = 16
 
 
-@pytest_asyncio.fixture(scope="session", loop_scope="session")
+@pytest_asyncio.fixture(scope="package", loop_scope="session")
 async def quick_set() -> AsyncIterator[RunningSet]:
     """One core, two notifiers; 16 requests may wait for their answers.
 
@@ -30,15 +30,9 @@ async def quick_set() -> AsyncIterator[RunningSet]:
         "VEDETTE_T4": "100",
         "VEDETTE_MAX_ONGOING": str(MAX_ONGOING),
         "VEDETTE_CLEAN_PERIOD": "3600",
+        "VEDETTE_NAT_HANDLING": "off",
     }
     async with started("--cores", "1", "--notifiers", "2", extra=extra) as running:
-        yield running
-
-
-@pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def digest_set() -> AsyncIterator[RunningSet]:
-    """A set whose users prove who they are; one core, one edge."""
-    async with started("--cores", "1", "--auth", "digest") as running:
         yield running
 
 

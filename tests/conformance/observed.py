@@ -45,6 +45,12 @@ async def subscriptions(running: RunningSet, presentity: str) -> list[dict[str, 
     return list(page["items"])
 
 
+async def bindings(running: RunningSet, user: str) -> list[dict[str, Any]]:
+    """Where a user has registered."""
+    page: dict[str, Any] = await running.get("/api/v1/registrations", user=user)
+    return list(page["items"])
+
+
 async def subscription(running: RunningSet, dialog: Dialog) -> dict[str, Any] | None:
     """One live subscription, None where it has ended."""
     view: dict[str, Any] = await running.get(f"/api/v1/subscriptions/{dialog.to_tag}")

@@ -23,7 +23,7 @@ from tests.running_set import RunningSet
 
 
 @pytest.mark.parametrize("method", ["PUBLISH", "SUBSCRIBE"])
-async def test_aut_01_02_03_04_who_shows_nothing_is_asked_by_each_algorithm_the_strongest_first(
+async def test_aut_01_02_03_04_prs_05_who_shows_nothing_is_asked_by_each_algorithm_the_strongest_first(
     digest_set: RunningSet, make_phone: MakePhone, method: str
 ) -> None:
     phone = await make_phone(digest_set)
@@ -194,7 +194,7 @@ async def test_aut_11_12_what_cannot_be_checked_counts_as_nothing(
     assert all("stale" not in one for one in challenges(await publishes(phone, row)).values())
 
 
-async def test_aut_14_the_row_for_our_realm_is_taken(digest_set: RunningSet, make_phone: MakePhone) -> None:
+async def test_msg_07_aut_14_the_row_for_our_realm_is_taken(digest_set: RunningSet, make_phone: MakePhone) -> None:
     phone = await user(make_phone, digest_set)
     proof = await digest(phone)
     foreign = [
@@ -261,7 +261,7 @@ async def test_aut_17_a_watcher_is_who_he_has_proved_to_be(digest_set: RunningSe
     assert [item["watcher"] for item in await subscriptions(digest_set, alice.aor)] == [mallory.aor]
 
 
-async def test_aut_18_in_a_dialog_the_same_user_has_to_prove_it_again(
+async def test_aut_18_prs_05_in_a_dialog_the_same_user_has_to_prove_it_again(
     digest_set: RunningSet, make_phone: MakePhone
 ) -> None:
     bob, mallory = await user(make_phone, digest_set), await user(make_phone, digest_set)

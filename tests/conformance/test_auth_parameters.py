@@ -18,7 +18,7 @@ PROXY = "127.0.0.2"
 LIFETIME = 2
 
 
-@pytest_asyncio.fixture(scope="session", loop_scope="session")
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def changed_set() -> AsyncIterator[RunningSet]:
     """Two edges, and every parameter other than its default."""
     extra = {
@@ -33,7 +33,7 @@ async def changed_set() -> AsyncIterator[RunningSet]:
         yield running
 
 
-@pytest_asyncio.fixture(scope="session", loop_scope="session")
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def trusting_set() -> AsyncIterator[RunningSet]:
     """Only the proxy may send."""
     extra = {"VEDETTE_TRUSTED_PEERS": PROXY}
@@ -153,7 +153,9 @@ async def test_aut_08_a_copy_through_another_edge_has_the_answer_of_its_original
     assert len({answer["sip-etag"] for answer in answers}) == 1
 
 
-async def test_without_presence_core_nobody_can_be_checked(changed_set: RunningSet, make_phone: MakePhone) -> None:
+async def test_sec_08_without_presence_core_nobody_can_be_checked(
+    changed_set: RunningSet, make_phone: MakePhone
+) -> None:
     phone = await user(make_phone, changed_set)
     proof = await digest(phone)
     pid = await changed_set.kill("core", number=signal.SIGSTOP)

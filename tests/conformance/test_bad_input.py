@@ -173,7 +173,7 @@ async def test_msg_50_a_message_with_bare_line_feeds_is_treated_the_same_every_t
     assert len(outcomes) == 1
 
 
-async def test_msg_02_msg_03_msg_04_msg_10_msg_11_a_message_in_every_legal_spelling_is_taken(
+async def test_msg_02_msg_03_msg_04_msg_10_msg_11_msg_30_a_message_in_every_legal_spelling_is_taken(
     running_set: RunningSet, udp_phone: Phone
 ) -> None:
     branch = token("z9hG4bK")

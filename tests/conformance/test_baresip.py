@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import json
 import re
-import socket
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from functools import partial
@@ -13,9 +12,10 @@ from pathlib import Path
 import pytest
 
 from tests.conformance.digest_client import add_user
-from tests.conformance.observed import publications, subscriptions, tuples
+from tests.conformance.observed import bindings, publications, subscriptions, tuples
 from tests.conformance.secured import secured
 from tests.phone import MakePhone, Message, host_port, pidf, token
+from tests.ports import free_port
 from tests.programs import required
 from tests.running_set import RunningSet, started
 from tests.wait import until, until_true
@@ -80,12 +80,6 @@ def module_folder() -> Path:
     return found
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 @contextlib.asynccontextmanager
 async def baresip(
     running: RunningSet,
@@ -95,10 +89,11 @@ async def baresip(
     publish: int = 0,
     transport: str = "udp",
     password: str = "",
+    register: int = 0,
 ) -> AsyncIterator[Baresip]:
     """baresip as a user of its own, with these contacts; it leaves as it does when its user ends it.
 
-    `password` makes it a user whom the server knows.
+    `register`: seconds that it registers for; 0: it does not. `password` makes it a user whom the server knows.
     """
     program = required("baresip")
     aor = f"sip:{token('baresip')}@example.com"
@@ -118,7 +113,7 @@ async def baresip(
     (folder / "config").write_text("\n".join([*lines, ""]), encoding="ascii")
     through = f'outbound="sip:{host_port(*running.address(transport))};transport={transport}"'
     (folder / "accounts").write_text(
-        f"<{aor};transport={transport}>;{through};regint=0;pubint={publish}"
+        f"<{aor};transport={transport}>;{through};regint={register};pubint={publish}"
         + (f";auth_pass={password}\n" if password else "\n"),
         encoding="ascii",
     )
@@ -154,8 +149,10 @@ def busy(entity: str) -> bytes:
 async def test_baresip_sees_its_contacts_come_change_and_go(
     running_set: RunningSet, make_phone: MakePhone, tmp_path: Path, transport: str
 ) -> None:
-    alice, carol = await make_phone(running_set), await make_phone(running_set)
+    alice, carol, reader = [await make_phone(running_set) for _ in range(3)]
     await carol.published(body=pidf(carol.aor))
+    request = reader.subscribe(reader.dialog(alice.aor), event="presence.winfo", accept="application/watcherinfo+xml")
+    assert (await reader.request(request)).status == 202
     async with baresip(running_set, tmp_path, contacts=(alice.aor, carol.aor), transport=transport) as phone:
         await phone.lists("Online", carol.aor)
         await phone.lists("Offline", alice.aor)
@@ -167,13 +164,16 @@ async def test_baresip_sees_its_contacts_come_change_and_go(
         await phone.lists("Online", carol.aor)
         await alice.request(alice.publish(if_match=response["sip-etag"], expires=0))
         await phone.says(f"<{alice.aor}> changed status from Busy to Offline")
-        watching = await subscriptions(running_set, alice.aor)
+        watching = [item for item in await subscriptions(running_set, alice.aor) if item["event"] == "presence"]
         assert [item["watcher"] for item in watching] == [phone.aor]
         assert watching[0]["user_agent"].startswith("baresip")
         assert watching[0]["transport"] == transport
+        await reader.notify_where(partial(tells_of, phone.aor, "active"))
+    await reader.notify_where(partial(tells_of, phone.aor, "terminated"))
 
     async def gone() -> bool:
-        return not await subscriptions(running_set, alice.aor) and not await subscriptions(running_set, carol.aor)
+        left = [*await subscriptions(running_set, alice.aor), *await subscriptions(running_set, carol.aor)]
+        return phone.aor not in [item["watcher"] for item in left]
 
     await until(gone, "baresip has unsubscribed")
 
@@ -199,6 +199,11 @@ async def test_what_baresip_publishes_is_seen_until_it_leaves(
     assert await publications(running_set, phone.aor) == []
 
 
+def tells_of(watcher: str, status: str, notify: Message) -> bool:
+    """Whether watcher information has that watcher in that status."""
+    return re.search(rf'<watcher [^>]*status="{status}"[^>]*>{re.escape(watcher)}<'.encode(), notify.body) is not None
+
+
 def shows(basic: str, notify: Message) -> bool:
     return list(tuples(notify.body).values()) == [basic]
 
@@ -216,6 +221,33 @@ async def test_out_16_baresip_watches_and_publishes_over_tls(make_phone: MakePho
             assert (watching["watcher"], watching["transport"]) == (phone.aor, "tls")
             _, first = await bob.subscribed(phone.aor)
             assert len(tuples(first.body)) == 1
+
+
+@pytest.mark.parametrize("transport", ["udp", "tcp"])
+async def test_parameter_registrar_baresip_needs_the_edge_alone(
+    running_set: RunningSet, make_phone: MakePhone, tmp_path: Path, transport: str
+) -> None:
+    """It registers, keeps that up, publishes and watches, and takes its registration back when it leaves."""
+    alice, bob = await make_phone(running_set), await make_phone(running_set)
+    async with baresip(
+        running_set, tmp_path, contacts=(alice.aor,), publish=600, transport=transport, register=60
+    ) as phone:
+        await phone.says("200 OK () [1 binding]")
+        [binding] = await bindings(running_set, phone.aor)
+        assert binding["received"].endswith(f";transport={transport}")
+        assert 50 < binding["seconds"] <= 60
+        await alice.published(body=pidf(alice.aor))
+        await phone.lists("Online", alice.aor)
+        _, first = await bob.subscribed(phone.aor)
+        assert tuples(first.body)
+        # Its dialog and its binding have the same Contact, and nothing moves.
+        [watching] = await subscriptions(running_set, alice.aor)
+        assert watching["contact"].partition(";")[0] == binding["contact"].partition(";")[0]
+
+    async def gone() -> bool:
+        return await bindings(running_set, phone.aor) == []
+
+    await until(gone, "baresip has taken its registration back")
 
 
 async def test_parameter_digest_algorithms_pub_24_aut_05_baresip_proves_who_it_is(tmp_path: Path) -> None:

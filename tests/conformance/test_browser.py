@@ -12,12 +12,13 @@ from pathlib import Path
 from urllib.parse import urlencode
 
 import pytest
+import pytest_asyncio
 from aiohttp import web
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from tests.conformance.observed import saying
-from tests.conformance.secured import secured
+from tests.conformance.secured import Secured, secured
 from tests.folders import open_folder
 from tests.phone import MakePhone, pidf, token
 from tests.programs import required, required_folder
@@ -118,12 +119,19 @@ def is_group(number: int) -> bool:
     return True
 
 
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def one() -> AsyncIterator[Secured]:
+    """A set with every transport."""
+    async with secured() as started_one:
+        yield started_one
+
+
 @pytest.mark.parametrize("transport", ["wss", "ws"])
 async def test_out_07_out_10_out_12_a_browser_shows_each_state_and_publishes_its_own(
-    transport: str, make_phone: MakePhone
+    transport: str, one: Secured, make_phone: MakePhone
 ) -> None:
     chromium, library = required("chromium-headless-shell"), required_folder(HERE / "node_modules")
-    async with secured() as one, site(library) as page:
+    async with site(library) as page:
         alice, bob = await make_phone(one.running), await make_phone(one.running)
         me = f"sip:{token('browser')}@example.com"
         await bob.subscribed(me)

@@ -17,9 +17,13 @@ def line() -> str:
 
 
 class Lamp:
-    """A phone that watches the calls of a line; the numbers of its documents have no gaps."""
+    """A phone that watches the calls of a line; the numbers of its documents have no gaps.
+
+    It is one of the line's own domain: nobody else may watch unless rules say so.
+    """
 
     def __init__(self, phone: Phone, presentity: str, event: str = "dialog") -> None:
+        phone.aor = f"sip:{phone.user}@{presentity.rpartition('@')[2]}"
         self.phone = phone
         self.event = event
         self.dialog: Dialog = phone.dialog(presentity)
@@ -200,7 +204,7 @@ async def test_dli_15_a_lamp_stays_dark_when_the_end_expires_before_what_was_pub
     for state in ("early", "confirmed"):
         await published(proxy, uri, dialogs(call(state, "a")), expires=3600)
         await lamp.shows(state)
-    await published(proxy, uri, dialogs(call("terminated", "a")), expires=1)
+    await published(proxy, uri, dialogs(call("terminated", "a")), expires=2)
     await lamp.shows("terminated")
     await lamp.shows()
     late = await send(proxy, uri, dialogs(call("early", "a")))
@@ -264,7 +268,7 @@ async def test_dli_16_the_lamp_goes_out_when_its_publisher_is_gone(
     uri = line()
     proxy = await make_phone(running_set)
     lamp = await watching(running_set, make_phone, uri)
-    await published(proxy, uri, dialogs(call("confirmed", "a")), expires=1)
+    await published(proxy, uri, dialogs(call("confirmed", "a")), expires=2)
     await lamp.shows("confirmed")
     await lamp.shows()
 

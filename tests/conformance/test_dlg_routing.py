@@ -4,7 +4,7 @@ from functools import partial
 
 import pytest
 
-from tests.conformance.observed import notes, subscriptions
+from tests.conformance.observed import notes, subscriptions, until_ended
 from tests.conformance.rewriting import with_uri, with_value
 from tests.phone import MakePhone, Message, Phone, learn, parameter, pidf, token
 from tests.running_set import RunningSet
@@ -187,6 +187,34 @@ async def test_sub_32_a_contact_on_another_port_is_used_and_one_that_cannot_be_i
     contact = "<sip:bob@df7jal23ls0d.invalid;transport=udp>"
     await bob.request(bob.subscribe(bob.dialog(presentity()), contact=contact))
     assert (await bob.next_notify()).start == f"NOTIFY {contact.strip('<>')} SIP/2.0"
+
+
+async def test_sub_32_a_private_contact_is_answered_at_the_source_and_at_its_new_one_after_a_refresh(
+    running_set: RunningSet, make_phone: MakePhone
+) -> None:
+    """A NAT gives the phone another port between two SUBSCRIBEs; its Contact stays what it knows of itself."""
+    bob, later = await make_phone(running_set), await make_phone(running_set, host="127.0.0.1", source="127.0.0.3")
+    alice = await make_phone(running_set)
+    contact = "<sip:bob@10.255.1.7:5070>"
+    dialog = bob.dialog(alice.aor)
+    learn(dialog, await bob.request(bob.subscribe(dialog, contact=contact)))
+    assert (await bob.next_notify()).start == f"NOTIFY {contact.strip('<>')} SIP/2.0"
+    assert (await later.request(later.subscribe(dialog, contact=contact))).status == 200
+    assert (await later.next_notify())["call-id"] == dialog.call_id
+    await alice.published(body=pidf(note="moved"))
+    assert notes((await later.next_notify()).body) == ["moved"]
+    assert bob.nothing_waits()
+
+
+async def test_sub_32_parameter_nat_handling_off_goes_by_the_contact_alone(
+    quick_set: RunningSet, make_phone: MakePhone
+) -> None:
+    """From loopback nothing gets to that network, so the subscription ends."""
+    bob = await make_phone(quick_set)
+    dialog = bob.dialog(presentity())
+    learn(dialog, await bob.request(bob.subscribe(dialog, contact="<sip:bob@10.255.1.7:5070>")))
+    await until_ended(quick_set, dialog)
+    assert bob.nothing_waits()
 
 
 async def test_trn_20_over_tcp_the_connection_of_the_subscribe_is_used(

@@ -5,6 +5,7 @@ import contextlib
 import json
 import os
 import signal
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -15,15 +16,18 @@ import pytest
 import pytest_asyncio
 import redis.asyncio
 
+from tests.clusters import lay_cluster
 from tests.conformance.observed import notes, saying, subscription, subscriptions
 from tests.folders import open_folder
 from tests.phone import Dialog, MakePhone, Message, Phone, learn, opened, pidf, token
 from tests.running_set import RunningSet, start, started
 from tests.wait import until
 from vedette.identity import parse_to_tag, presentity_hash
+from vedette.rpc.client import TURN
 from vedette_cli.supervisor.control import ask
 
 SUBS_SIZE, PRES_SIZE = 3, 2
+CORES = 2
 NEVER = {"VEDETTE_FALLBACK2DB": "0", "VEDETTE_DB_UPDATE_PERIOD": "0"}
 """Dialogs are written to Postgres at shutdown only."""
 
@@ -73,6 +77,23 @@ class Stores:
 
         await until(another, "another Redis runs")
 
+    async def until_all_reach_redis(self) -> None:
+        """Return when no core refuses because of it any more: after a failure each leaves it alone for a while.
+
+        Each core has its turn, for TURN seconds.
+        """
+        async with opened(self.running) as phone:
+
+            async def all_do() -> bool:
+                ends = time.monotonic() + CORES * TURN
+                while time.monotonic() < ends:
+                    request = phone.subscribe(phone.dialog(someone()), expires=0)
+                    if (await phone.request(request)).status != 200:
+                        return False
+                return True
+
+            await until(all_do, "all cores reach Redis")
+
     @contextlib.asynccontextmanager
     async def without_redis(self) -> AsyncIterator[None]:
         """Nobody reaches Redis: its socket has another name, and all connections to it are closed."""
@@ -86,6 +107,7 @@ class Stores:
             yield
         finally:
             hidden.rename(socket)
+            await self.until_all_reach_redis()
 
     async def close(self) -> None:
         """Close both connections."""
@@ -108,7 +130,7 @@ async def cached_set() -> AsyncIterator[RunningSet]:
         "VEDETTE_SUBS_HTABLE_SIZE": str(SUBS_SIZE),
         "VEDETTE_PRES_HTABLE_SIZE": str(PRES_SIZE),
     }
-    async with started("--cores", "2", "--notifiers", "2", extra=extra) as running:
+    async with started("--cores", str(CORES), "--notifiers", "2", extra=extra) as running:
         yield running
 
 
@@ -246,6 +268,7 @@ async def test_not_11_parameter_fallback2db_0_cseqs_go_on_rising_after_the_loss_
         return status == 200
 
     await until(taken, "the dialog is refreshed")
+    await stores.until_all_reach_redis()
     numbers = [cseq(message) for message in watcher.received if message.start.startswith("NOTIFY")]
     distinct = list(dict.fromkeys(numbers))
     assert distinct == sorted(distinct)
@@ -283,12 +306,14 @@ async def test_parameter_fallback2db_0_a_subscribe_whose_outcome_is_unknown_is_s
     dialog = phone.dialog(presentity)
     branch = token("z9hG4bK")
     request = phone.subscribe(dialog, branch=branch)
+    await stores.until_all_reach_redis()
     pid = await stores.running.kill("redis", number=signal.SIGSTOP)
     try:
         phone.send(request)
         assert (await phone.next_response(branch)).status == 100, "it is not known yet"
     finally:
         os.kill(pid, signal.SIGCONT)
+        await stores.until_all_reach_redis()
     learn(dialog, await phone.request(request))
     assert (await phone.next_notify())["call-id"] == dialog.call_id
     assert len(await subscriptions(cached_set, presentity)) == 1
@@ -322,6 +347,15 @@ async def test_win_07_parameter_fallback2db_0_watchers_are_shown(
     assert bob.aor.encode() in shown.body
 
 
+async def test_parameter_fallback2db_0_its_start_says_what_is_different(
+    cached_set: RunningSet, running_set: RunningSet
+) -> None:
+    said = [line for line in cached_set.output if "fallback2db=0" in line]
+    assert len(said) == 1
+    assert "decisions of rules are not listed" in said[0]
+    assert not any("fallback2db" in line for line in running_set.output)
+
+
 async def test_hash_list_shows_the_dialogs_themselves(cached_set: RunningSet, make_phone: MakePhone) -> None:
     phone = await make_phone(cached_set)
     dialog, notify = await phone.subscribed(phone.aor)
@@ -340,6 +374,7 @@ async def test_hash_list_shows_the_dialogs_themselves(cached_set: RunningSet, ma
 async def test_parameter_fallback2db_0_dialogs_survive_the_end_of_the_set() -> None:
     """Everything is written at shutdown, and read at the start; then Postgres takes over without a loss."""
     with open_folder("kept") as data:
+        await lay_cluster(data)
         running = await start(data, ["--cores", "2"], NEVER)
         try:
             port = running.sip[1]

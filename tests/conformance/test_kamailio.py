@@ -7,16 +7,20 @@ up to an hour (rows DLI-15, CMP-14; peers.md, section 7, row 1).
 
 import asyncio
 import contextlib
+import json
 import shutil
 import socket
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import aiohttp
+
 from tests.conformance.observed import publications
 from tests.conformance.test_dialog import Lamp, watching
-from tests.dialog_info import read
-from tests.phone import MakePhone, token
+from tests.dialog_info import TYPE, call, dialogs, read
+from tests.phone import MakePhone, pidf, token
+from tests.ports import free_port
 from tests.programs import required, required_folder
 from tests.running_set import RunningSet
 from tests.wait import until
@@ -29,15 +33,6 @@ CALLS = 20
 PATIENCE = 60.0
 
 
-def free_ports(count: int) -> list[int]:
-    """UDP ports that nobody has."""
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) for _ in range(count)]
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [int(one.getsockname()[1]) for one in sockets]
-
-
 @dataclass(frozen=True)
 class Calls:
     """Kamailio with a phone behind it that answers."""
@@ -45,6 +40,20 @@ class Calls:
     proxy: int
     caller: int
     folder: Path
+    rpc: int
+    """Its port for commands."""
+
+    async def publish(self, uri: str, event: str, media_type: str, body: bytes, *, expires: int) -> str:
+        """Have it publish with `pua.publish`, which waits for the answer; the entity tag."""
+        parameters = [uri, str(expires), event, media_type, uri, ".", ".", ".", *([body.decode()] if body else [])]
+        call = {"jsonrpc": "2.0", "method": "pua.publish", "params": parameters, "id": 1}
+        async with (
+            aiohttp.ClientSession() as session,
+            session.post(f"http://127.0.0.1:{self.rpc}/", json=call) as answer,
+        ):
+            text = await answer.text()
+        assert answer.status == 200, text
+        return str(json.loads(text)["result"]["SIP-ETag"])
 
     async def make(self, callee: str, count: int, *, talk: int) -> None:
         """So many calls, one after the other, of `talk` milliseconds each."""
@@ -81,12 +90,13 @@ def said(folder: Path) -> str:
 @contextlib.asynccontextmanager
 async def calls_through_kamailio(running: RunningSet, folder: Path) -> AsyncIterator[Calls]:
     """Kamailio that publishes to the set, and SIPp that answers behind it."""
-    proxy, phone, caller = free_ports(3)
+    proxy, phone, caller, rpc = [free_port() for _ in range(4)]
     tables = shutil.copytree(required_folder(TABLES), folder / "tables")
     text = CONFIGURATION.read_text(encoding="utf-8")
     for name, value in {
         "PROXY": str(proxy),
         "PHONE": str(phone),
+        "RPC": str(rpc),
         "SERVER": running.sip_address,
         "MODULES": f"{required_folder(MODULES)}/",
         "TABLES": str(tables),
@@ -111,7 +121,7 @@ async def calls_through_kamailio(running: RunningSet, folder: Path) -> AsyncIter
                 return await asyncio.to_thread(is_bound, proxy) and await asyncio.to_thread(is_bound, phone)
 
             await until(answers, "Kamailio and SIPp listen")
-            yield Calls(proxy, caller, folder)
+            yield Calls(proxy, caller, folder, rpc)
 
 
 def is_bound(port: int) -> bool:
@@ -170,3 +180,37 @@ async def test_dli_15_after_many_calls_that_kamailio_publishes_no_lamp_is_lit(
     shown = [read(message.body).states for message in lamp.phone.received if not message.is_response]
     last = max(number for number, states in enumerate(shown) if set(states) - {"terminated"})
     assert "terminated" in [state for states in shown[last + 1 :] for state in states]
+
+
+SUMMARY = "application/simple-message-summary"
+
+
+async def test_what_kamailio_publishes_of_each_package_is_seen_changes_and_goes(
+    running_set: RunningSet, make_phone: MakePhone, tmp_path: Path
+) -> None:
+    """pua_rpc: the publisher of operators' scripts, which keeps its entity tags itself."""
+    name = token("alice")
+    uri = f"sip:{name}@example.com"
+    packages = {
+        "presence": ("application/pidf+xml", pidf(uri, note="first"), b"first", pidf(uri, note="second"), b"second"),
+        "message-summary": (
+            SUMMARY, b"Messages-Waiting: yes\r\nVoice-Message: 1/0\r\n", b": 1/0",
+            b"Messages-Waiting: yes\r\nVoice-Message: 2/0\r\n", b": 2/0",
+        ),
+        "dialog": (TYPE, dialogs(call("early", "a")), b">early<", dialogs(call("confirmed", "a")), b">confirmed<"),
+    }  # fmt: skip
+    async with calls_through_kamailio(running_set, tmp_path) as kamailio:
+        for event, (media_type, body, shows, changed, shows_then) in packages.items():
+            watcher = await make_phone(running_set)
+            request = watcher.subscribe(watcher.dialog(uri), event=event, accept=media_type)
+            assert (await watcher.request(request)).status == 200
+            neutral = await watcher.next_notify()
+            tags = [await kamailio.publish(uri, event, media_type, body, expires=600)]
+            assert shows in (await watcher.next_notify()).body
+            tags.append(await kamailio.publish(uri, event, media_type, changed, expires=600))
+            assert shows_then in (await watcher.next_notify()).body
+            assert [item["etag"] for item in await publications(running_set, uri, event)] == tags[1:]
+            await kamailio.publish(uri, event, ".", b"", expires=0)
+            gone = await watcher.next_notify()
+            assert shows_then not in gone.body
+            assert len(gone.body) == len(neutral.body)

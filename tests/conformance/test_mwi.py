@@ -89,7 +89,7 @@ async def test_mwi_12_the_lamp_goes_out_when_the_summary_expires(
 ) -> None:
     uri = mailbox()
     server, bob = await make_phone(running_set), await make_phone(running_set)
-    assert (await publish(server, uri, summary(), expires=1)).status == 200
+    assert (await publish(server, uri, summary(), expires=2)).status == 200
     await subscribe(bob, uri)
     notify = await bob.notify_where(lambda notify: b"Messages-Waiting: no" in notify.body)
     assert lines(notify) == ["Messages-Waiting: no", f"Message-Account: {uri}"]

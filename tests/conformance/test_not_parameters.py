@@ -18,17 +18,10 @@ TIMERS = {"VEDETTE_T1": str(T1), "VEDETTE_T2": str(8 * T1), "VEDETTE_T4": "200"}
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def other_set() -> AsyncIterator[RunningSet]:
-    """The parameters of this file, each with the value that is not its default."""
+    """The parameters of this file, each with the value that is not its default, as it is in `quick_set`."""
     zeroes = ("SUPPRESS_UNCHANGED", "END_SUB_ON_TIMEOUT", "NOTIFY_OFFLINE_BODY")
     extra = TIMERS | {f"VEDETTE_{name}": "0" for name in zeroes}
     async with started("--cores", "1", "--notifiers", "2", extra=extra) as running:
-        yield running
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def default_set() -> AsyncIterator[RunningSet]:
-    """All of them as they are without being set; only the timers are short."""
-    async with started("--cores", "1", "--notifiers", "2", extra=TIMERS) as running:
         yield running
 
 
@@ -98,14 +91,14 @@ UNSEEN = pytest.mark.parametrize("unseen", [modified, second_removed])
 
 @UNSEEN
 async def test_parameter_suppress_unchanged_1_what_cannot_be_seen_makes_no_notify(
-    default_set: RunningSet, make_phone: MakePhone, unseen: Change
+    quick_set: RunningSet, make_phone: MakePhone, unseen: Change
 ) -> None:
-    alice, bob = await make_phone(default_set), await make_phone(default_set)
+    alice, bob = await make_phone(quick_set), await make_phone(quick_set)
     tag = await alice.published(body=pidf(alice.aor, note="here"))
     dialog, first = await bob.subscribed(alice.aor)
-    before = await told(default_set, dialog)
+    before = await told(quick_set, dialog)
     tag = await unseen(alice, tag)
-    after = await told(default_set, dialog)
+    after = await told(quick_set, dialog)
     assert after["presentity_version"] > before["presentity_version"], "there was a change"
     assert after["notify_cseq"] == before["notify_cseq"]
     await done(alice, alice.publish(body=pidf(alice.aor, note="gone"), if_match=tag))
@@ -131,12 +124,12 @@ async def test_parameter_suppress_unchanged_0_every_change_is_told(
 
 
 async def test_parameter_suppress_unchanged_not_22_a_refresh_and_the_end_bring_the_state_all_the_same(
-    default_set: RunningSet, make_phone: MakePhone
+    quick_set: RunningSet, make_phone: MakePhone
 ) -> None:
-    alice, bob = await make_phone(default_set), await make_phone(default_set)
+    alice, bob = await make_phone(quick_set), await make_phone(quick_set)
     await alice.published(body=pidf(alice.aor, note="here"))
     dialog, first = await bob.subscribed(alice.aor)
-    await told(default_set, dialog)
+    await told(quick_set, dialog)
     bodies = [first.body]
     for expires, state in ((600, "active"), (600, "active"), (0, "terminated")):
         assert (await bob.request(bob.subscribe(dialog, expires=expires))).status == 200
@@ -150,20 +143,20 @@ async def test_parameter_suppress_unchanged_not_22_a_refresh_and_the_end_bring_t
 
 @pytest.mark.parametrize("status", [500, 403, 302])
 async def test_parameter_suppress_unchanged_who_refused_a_document_is_sent_it_again(
-    default_set: RunningSet, make_phone: MakePhone, status: int
+    quick_set: RunningSet, make_phone: MakePhone, status: int
 ) -> None:
     """Only what was acknowledged counts as known; a failure by itself makes no NOTIFY (NOT-18)."""
-    alice, bob = await make_phone(default_set), await make_phone(default_set)
+    alice, bob = await make_phone(quick_set), await make_phone(quick_set)
     dialog, _ = await bob.subscribed(alice.aor)
-    await told(default_set, dialog)
+    await told(quick_set, dialog)
     bob.answer = lambda _: status
     tag = await alice.published(body=pidf(alice.aor, note="here"))
     assert notes((await next_state(bob)).body) == ["here"]
-    await told(default_set, dialog)
+    await told(quick_set, dialog)
     bob.answer = lambda _: 200
     await done(alice, alice.publish(body=dressed(pidf(alice.aor, note="here"), 1), if_match=tag))
     assert notes((await next_state(bob)).body) == ["here"]
-    await told(default_set, dialog)
+    await told(quick_set, dialog)
     assert cseqs(bob) == [1, 2, 3]
 
 
@@ -179,10 +172,10 @@ async def unanswered(running: RunningSet, make_phone: MakePhone) -> tuple[Phone,
 
 
 async def test_parameter_end_sub_on_timeout_1_not_14_the_first_silence_ends_it(
-    default_set: RunningSet, make_phone: MakePhone
+    quick_set: RunningSet, make_phone: MakePhone
 ) -> None:
-    _, _, bob, dialog = await unanswered(default_set, make_phone)
-    await until_ended(default_set, dialog)
+    _, _, bob, dialog = await unanswered(quick_set, make_phone)
+    await until_ended(quick_set, dialog)
     assert cseqs(bob) == [1, 2]
     assert (await bob.request(bob.subscribe(dialog))).status == 481
 
@@ -244,9 +237,9 @@ async def test_parameter_notify_offline_body_0_not_08_nothing_published_is_an_em
 
 
 async def test_parameter_notify_offline_body_1_not_08_prs_18_nothing_published_is_a_closed_tuple(
-    default_set: RunningSet, make_phone: MakePhone
+    quick_set: RunningSet, make_phone: MakePhone
 ) -> None:
-    alice, bob = await make_phone(default_set), await make_phone(default_set)
+    alice, bob = await make_phone(quick_set), await make_phone(quick_set)
     _, first = await bob.subscribed(alice.aor)
     tag = await alice.published(body=pidf(alice.aor, note="here"))
     assert notes((await next_state(bob)).body) == ["here"]

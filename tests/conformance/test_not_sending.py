@@ -228,19 +228,21 @@ async def test_not_14_txn_06_txn_08_without_an_answer_the_subscription_ends_with
     bob = await make_phone(quick_set, transport=transport)
     dialog, _ = await bob.subscribed(alice.aor)
     bob.answer = lambda _: None
-    already = len(bob.received)
     loop = asyncio.get_running_loop()
     before = loop.time()
     tag = await alice.published(body=pidf(note="unanswered"))
-    await bob.next_notify()
+    branch = (await bob.next_notify()).branch
     await until_ended(quick_set, dialog)
     assert loop.time() - before >= TIMER_F
     # Timer E doubles up to T2: 11 sends fit in Timer F where no timer is late, 2 where all of them are.
     least, most = (1, 1) if transport == "tcp" else (2, 11)
-    await until_true(lambda: len(bob.received) - already >= least, "what was sent has come")
-    copies = bob.received[already:]
-    assert len({copy.raw for copy in copies}) == 1
-    assert len(copies) <= most
+
+    def copies() -> list[bytes]:
+        return [message.raw for message in bob.received if message.branch == branch]
+
+    await until_true(lambda: len(copies()) >= least, "what was sent has come")
+    assert len(set(copies())) == 1
+    assert len(copies()) <= most
     await changed(alice, tag, "after")
     bob.answer = lambda _: 200
     assert (await bob.request(bob.subscribe(dialog))).status == 481
@@ -258,9 +260,8 @@ async def test_txn_07_a_provisional_answer_does_not_stop_the_retransmissions(
     bob.answer = lambda _: 100
     await alice.published()
     first = await bob.next_notify()
-    again = await bob.next_notify()
-    third = await bob.next_notify()
-    assert first.raw == again.raw == third.raw
+    again = await bob.next_notify()  # how many more fit in Timer F depends on how late each of them is
+    assert first.raw == again.raw
     await until_ended(quick_set, dialog)
 
 
@@ -292,7 +293,7 @@ async def test_not_27_two_notifiers_end_a_subscription_once(quick_set: RunningSe
     alice = await make_phone(quick_set)
     phones = [await make_phone(quick_set) for _ in range(10)]
     control = await make_phone(quick_set)
-    dialogs = [(await phone.subscribed(alice.aor, expires=1))[0] for phone in phones]
+    dialogs = [(await phone.subscribed(alice.aor, expires=2))[0] for phone in phones]
     kept, _ = await control.subscribed(alice.aor)
     await until_ended(quick_set, *dialogs)
     for phone in phones:

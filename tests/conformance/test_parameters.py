@@ -30,6 +30,7 @@ async def changed_set() -> AsyncIterator[RunningSet]:
         "VEDETTE_MAX_SUBSCRIPTIONS": "3",
         "VEDETTE_TO_TAG_PREF": "ved",
         "VEDETTE_CONTACT_USER": "lamp",
+        "VEDETTE_NAT_HANDLING": "always",
     }
     async with started("--cores", "2", extra=extra) as running:
         yield running
@@ -155,14 +156,28 @@ async def test_parameters_to_tag_pref_and_contact_user(changed_set: RunningSet, 
     assert response["contact"].startswith("<sip:lamp-")
 
 
+async def test_sub_32_parameter_nat_handling_always_takes_the_source_of_all_but_proxies(
+    changed_set: RunningSet, make_phone: MakePhone
+) -> None:
+    bob, elsewhere = await make_phone(changed_set), await make_phone(changed_set)
+    dialog = bob.dialog(someone())
+    await bob.request(bob.subscribe(dialog, contact=elsewhere.contact))
+    assert (await bob.next_notify())["call-id"] == dialog.call_id
+    dialog = bob.dialog(someone())
+    second = (f"Via: SIP/2.0/UDP 192.0.2.7;branch={token('z9hG4bK')}",)
+    await bob.request(bob.subscribe(dialog, contact=elsewhere.contact, extra=second))
+    assert (await elsewhere.next_notify())["call-id"] == dialog.call_id
+    assert bob.nothing_waits()
+
+
 async def test_pub_18_sub_14_parameter_clean_period_is_not_what_expiry_waits_for(
     quick_set: RunningSet, make_phone: MakePhone
 ) -> None:
     """It is an hour here; OpenSIPS and Kamailio end publications and dialogs by this timer alone."""
     alice, bob, carol = [await make_phone(quick_set) for _ in range(3)]
-    await alice.published(body=pidf(alice.aor, note="brief"), expires=1)
+    await alice.published(body=pidf(alice.aor, note="brief"), expires=2)
     await bob.subscribed(alice.aor)
-    await carol.subscribed(alice.aor, expires=1)
+    await carol.subscribed(alice.aor, expires=2)
     await bob.notify_where(lambda notify: notes(notify.body) == [])
     last = await carol.notify_where(lambda notify: notify.state == "terminated")
     assert last["subscription-state"] == "terminated;reason=timeout"

@@ -232,7 +232,7 @@ async def test_a_refresh_of_a_dialog_that_meets_its_expiry_wins_or_loses_whole(
 async def test_what_expired_while_nobody_swept_is_ended_later(quick_set: RunningSet, make_phone: MakePhone) -> None:
     """opensips 4128: a sweep that looked at a moving window left behind what had expired before it."""
     alice, bob = await make_phone(quick_set), await make_phone(quick_set)
-    await alice.published(body=pidf(alice.aor, note="short"), expires=1)
+    await alice.published(body=pidf(alice.aor, note="short"), expires=2)
     _, first = await bob.subscribed(alice.aor)
     assert notes(first.body) == ["short"]
     pids = [int(row["pid"]) for row in await quick_set.processes("notifier")]

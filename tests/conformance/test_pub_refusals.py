@@ -255,7 +255,7 @@ async def test_pub_03_pub_04_pub_11_pub_12_the_first_fault_in_the_order_of_secti
 
 
 @pytest.mark.parametrize("transport", ["udp", "tcp"])
-async def test_uas_13_a_body_over_the_limit_gets_413_and_one_below_is_taken(
+async def test_uas_13_sec_05_a_body_over_the_limit_gets_413_and_one_below_is_taken(
     strict_set: RunningSet, make_phone: MakePhone, transport: str
 ) -> None:
     phone = await make_phone(strict_set, transport=transport)

@@ -36,6 +36,9 @@ def wanted(data: bytes) -> int:
         return _subscribe_or_publish(method, head, uri)
     if method == b"NOTIFY":
         return 420 if re.search(rb"(?m)^Require:", head) else 481
+    if method == b"REGISTER":
+        # RFC 5626 prints a parameter that is none, which RFC 4475 section 3.1.2.1 has a server refuse.
+        return 400 if re.search(rb";\s*;", head) else 200
     return 405
 
 

@@ -154,7 +154,7 @@ async def test_sub_14_not_03_not_04_expiry_is_told_and_ends_the_subscription(
 ) -> None:
     alice = await make_phone(running_set)
     bob = await make_phone(running_set, transport=transport)
-    dialog, _ = await bob.subscribed(alice.aor, expires=1)
+    dialog, _ = await bob.subscribed(alice.aor, expires=2)
     last = await bob.next_notify()
     assert last["subscription-state"] == "terminated;reason=timeout"
     await until_ended(running_set, dialog)
@@ -166,7 +166,7 @@ async def test_sub_22_sub_23_subscriptions_of_one_watcher_are_independent(
 ) -> None:
     phones = [await make_phone(running_set, user="bob") for _ in range(5)]
     dialogs = [(await phone.subscribed(udp_phone.aor))[0] for phone in phones]
-    short, _ = await phones[0].subscribed(udp_phone.aor, expires=1)
+    short, _ = await phones[0].subscribed(udp_phone.aor, expires=3)
     assert len(await subscriptions(running_set, udp_phone.aor)) == 6
     last = await phones[0].next_notify()
     assert (last["call-id"], last.state) == (short.call_id, "terminated")

@@ -16,10 +16,14 @@ def presentity() -> str:
 
 
 async def remembered(running: RunningSet, dialog: Dialog) -> dict[str, object]:
-    """What the server remembers of a subscription that is alive, but for a NOTIFY that may still be on its way."""
+    """What the server remembers of a subscription that is alive, but for a NOTIFY that may still be on its way.
+
+    Nor of the answer to one, which may come at any time.
+    """
     found = await subscription(running, dialog)
     assert found is not None
-    return {name: value for name, value in found.items() if name != "notify_outstanding"}
+    on_its_way = ("notify_outstanding", "notify_answer", "notify_answered")
+    return {name: value for name, value in found.items() if name not in on_its_way}
 
 
 @asynccontextmanager

@@ -11,13 +11,15 @@ import socket
 import ssl
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 import pytest_asyncio
 
 from tests.certificates import Authority, serial_of, trusting
-from tests.conformance.observed import notes, saying, subscription
+from tests.conformance.observed import notes, publications, saying, subscription
 from tests.conformance.secured import HOSTS, Secured, secured
+from tests.conformance.sipp_calls import PRESENCE, run_sipp
 from tests.phone import MakePhone, Phone, host_port, learn, opened, parameter, pidf, token
 from tests.running_set import RunningSet, split
 from tests.wait import until, until_true
@@ -192,6 +194,23 @@ async def test_trn_24_a_sips_watcher_gets_a_sips_contact_and_its_notifies_over_t
     await alice.published(f"sip:{user}@example.com", body=pidf(note="the same resource"))
     await bob.notify_where(saying("the same resource"))
     assert (await bob.request(bob.subscribe(dialog))).status == 200
+
+
+async def test_dlg_18_trn_24_who_asks_for_sips_over_udp_gets_a_sips_contact_that_leads_to_us(
+    everywhere: Secured, make_phone: MakePhone
+) -> None:
+    bob, over_tls = await make_phone(everywhere.running), await make_phone(everywhere.running, transport="tls")
+    dialog = bob.dialog(f"sips:{token('alice')}@example.com")
+    response = await bob.request(bob.subscribe(dialog))
+    assert response.status == 200
+    learn(dialog, response)
+    notify = await bob.next_notify()
+    assert response["contact"] == notify["contact"]
+    assert response["contact"].startswith("<sips:")
+    assert response["contact"].endswith(f"@{host_port(*everywhere.running.address('tls'))}>")
+    dialog.cseq += 1
+    assert (await over_tls.request(over_tls.subscribe(dialog))).status == 200
+    await over_tls.next_notify()
 
 
 async def test_trn_24_a_sips_contact_behind_udp_gets_its_notify_by_tls_or_not_at_all(
@@ -624,6 +643,17 @@ async def test_trn_26_one_source_has_its_share_of_connections_over_all_transport
         for phone in phones:
             assert (await phone.request(options(phone))).status == 200, "those that are there stay"
     await until_no_connection(running, *HOSTS)
+
+
+# a client of others
+
+
+@pytest.mark.parametrize("transport", ["udp", "tcp"])
+async def test_trn_25_calls_of_sipp_over_ipv6_end_well(everywhere: Secured, tmp_path: Path, transport: str) -> None:
+    run = token(f"sipp-{transport}-")
+    server = everywhere.running.address(transport, "::1")
+    await run_sipp(server, tmp_path, "watch", PRESENCE, transport=transport, run=run, calls=100)
+    assert len(await publications(everywhere.running, f"sip:{run}-1@example.com")) == 1
 
 
 # what people are told

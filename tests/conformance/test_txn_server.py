@@ -271,7 +271,7 @@ async def test_txn_03_txn_13_txn_20_pub_20_sub_16_uas_28_without_a_core_the_answ
     assert {message.status for message in alice.received if message.is_response} <= {100, 200, 503}
 
 
-async def test_txn_14_an_invite_that_comes_again_gets_its_405_again_until_it_is_acknowledged(
+async def test_txn_14_txn_19_an_invite_that_comes_again_gets_its_405_again_and_ack_is_absorbed(
     running_set: RunningSet, udp_phone: Phone
 ) -> None:
     branch = token("z9hG4bK")
@@ -280,15 +280,16 @@ async def test_txn_14_an_invite_that_comes_again_gets_its_405_again_until_it_is_
     first, again = await udp_phone.request(invite), await udp_phone.request(invite)
     assert first.status == 405
     assert again.raw == first.raw
+    before = len(responses_to(udp_phone, branch))
     udp_phone.send(with_value(subscribe, "To", first["to"]).replace(b"SUBSCRIBE", b"ACK"))
     assert (await udp_phone.request(udp_phone.publish(body=pidf()))).status == 200
-    assert len(responses_to(udp_phone, branch)) == 2
+    assert len(responses_to(udp_phone, branch)) == before
 
 
 async def test_uas_02_methods_that_are_not_served_get_405_with_allow(
     running_set: RunningSet, udp_phone: Phone
 ) -> None:
-    for method in ("INVITE", "MESSAGE", "REFER", "INFO", "PRACK", "UPDATE", "REGISTER", "BYE"):
+    for method in ("INVITE", "MESSAGE", "REFER", "INFO", "PRACK", "UPDATE", "BYE"):
         request = udp_phone.subscribe(udp_phone.dialog(presentity())).replace(b"SUBSCRIBE", method.encode())
         response = await udp_phone.request(request)
         assert (method, response.status) == (method, 405)

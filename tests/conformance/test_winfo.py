@@ -89,6 +89,33 @@ async def test_win_01_win_05_win_06_sub_01_prs_14_watchers_can_be_watched(
     assert int(watcher.attributes["duration-subscribed"]) < 10
 
 
+async def test_win_02_the_owner_alone_may_watch_who_watches_the_watchers(
+    running_set: RunningSet, make_phone: MakePhone
+) -> None:
+    presentity = someone()
+    owner, bob = await make_phone(running_set), await make_phone(running_set)
+
+    def asks(phone: Phone, event: str) -> bytes:
+        return phone.subscribe(phone.dialog(presentity), event=event, accept=TYPE)
+
+    other = asks(bob, f"{WINFO}.winfo").replace(f"From: <{presentity}>".encode(), f"From: <{bob.aor}>".encode())
+    assert [(await bob.request(request)).status for request in (other, asks(bob, f"{WINFO}.winfo.winfo"))] == [
+        403,
+        489,
+    ]
+    assert (await owner.request(asks(owner, f"{WINFO}.winfo"))).status == 202
+    table = WatcherTable()
+    notify = await owner.next_notify()
+    assert (notify["event"], table.take(notify.body).state, table.what) == (f"{WINFO}.winfo", "full", [])
+    reader = await reading(running_set, make_phone, presentity)
+    while not table.what:
+        table.take((await owner.next_notify()).body)
+    assert table.what == [(presentity, "active", "subscribe")]
+    await bob.subscribed(presentity)
+    await reader.until_told(lambda seen: bool(seen.what))
+    assert owner.requests.empty(), "who watches the presentity is no watcher of the watchers"
+
+
 async def test_win_03_a_reader_that_wants_another_type_gets_406(running_set: RunningSet, udp_phone: Phone) -> None:
     presentity = someone()
     request = udp_phone.subscribe(udp_phone.dialog(presentity), event=WINFO, accept="application/pidf+xml")
@@ -171,7 +198,7 @@ async def test_win_08_a_watcher_whose_time_is_over_is_shown_as_terminated(
     presentity = someone()
     reader = await reading(running_set, make_phone, presentity)
     bob = await make_phone(running_set)
-    await bob.subscribed(presentity, expires=1)
+    await bob.subscribed(presentity, expires=2)
     await reader.told()
     document = await reader.told()
     assert (document.state, document.what) == ("full", [(bob.aor, "terminated", "timeout")])
@@ -184,14 +211,14 @@ async def test_win_08_a_watcher_that_was_replaced_is_shown_as_given_up(
     reader = await reading(running_set, make_phone, presentity)
     bob = await make_phone(running_set)
     contact = f'{bob.contact};+sip.instance="<urn:uuid:{token()}>"'
+    told: list[SeenDocument] = []
     for _ in range(2):
         response = await bob.request(bob.subscribe(bob.dialog(presentity), contact=contact))
         assert response.status == 200
         await bob.next_notify()
-    await reader.told()
-    document = await reader.told()
-    assert document.state == "full"
-    assert document.what == [(bob.aor, "terminated", "giveup"), (bob.aor, "active", "subscribe")]
+        told.append(await reader.told())
+    assert told[-1].state == "full"
+    assert told[-1].what == [(bob.aor, "terminated", "giveup"), (bob.aor, "active", "subscribe")]
 
 
 @pytest.mark.parametrize(("answer", "event"), [(481, "deactivated"), (404, "noresource"), (None, "timeout")], ids=str)

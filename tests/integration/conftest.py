@@ -1,6 +1,6 @@
 """What the tests of this folder share: a database that is empty at the start of each, a replica of presence-core."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 
 import asyncpg
 import pytest
@@ -10,13 +10,30 @@ from notifier.adapters.postgres import NotifierStore
 from notifier.adapters.redis_dialogs import RedisDialogStore
 from tests.integration.dialogs_in_redis import DialogsInRedis
 from tests.integration.own_redis import link, raw, server
-from tests.integration.replicas import POLICY, Core, DialogStore, MakeCore, MakeNotifier, Sql, SqlOfRedis
+from tests.integration.replicas import OPEN, POLICY, Core, DialogStore, MakeCore, MakeNotifier, Sql, SqlOfRedis
 from tests.servers import Servers
+from vedette.store import redis_link
 from vedette.store.database import Database
 
 __all__ = ["core", "database", "database_url", "link", "notifier", "raw", "server", "shared_database_url", "sql"]
 
-TABLES = ("change_event", "delivery", "active_watchers", "presentity", "presentity_state", "replica")
+TABLES = (
+    *("claim_fence", "notify_claim"),
+    *("change_event", "delivery", "active_watchers", "presentity", "presentity_state", "replica", "subscriber"),
+    *("api_token", "audit", "rest_answer", "location", "webhook"),
+    *("xcap", "watcher_rules", "watchers"),
+)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _redis_is_not_given_up_because_we_are_slow() -> Iterator[None]:
+    """Half a second is soon over in a process that stands still; a test whose Redis hangs says how long it waits."""
+    defaults = redis_link.RedisLink.__init__.__kwdefaults__
+    assert defaults is not None
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(redis_link, "TIMEOUT", 20.0)
+        patch.setitem(defaults, "timeout", 20.0)
+        yield
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
@@ -77,7 +94,7 @@ async def sql(database_url: str, in_redis: DialogsInRedis | None) -> AsyncIterat
 def make_core(database: Database, in_redis: DialogsInRedis | None) -> MakeCore:
     """Makes replicas of presence-core: `make_core(policy)`."""
     tables = None if in_redis is None else in_redis.tables
-    return lambda policy, own=None: Core(own or database, policy, tables)
+    return lambda policy, own=None, defaults=OPEN: Core(own or database, policy, tables, defaults)
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ from tests.integration.calls import in_dialog, publish, subscribe
 from tests.integration.replicas import Core
 from tests.phone import pidf
 from vedette.identity import presentity_hash
-from vedette.records import DialogRecord, PublicationRecord
+from vedette.records import DialogRecord
 from vedette.rpc.contract import Outcome, PublishCall, Reply, SubscribeCall
 from vedette.store.hash_tables import Entry, HashTable
 
@@ -220,11 +220,13 @@ class Reader:
         before, claims = self.pocket.pop(0)
         dialogs = await self.reader.dialogs(claims)
         keys: set[tuple[Key, int]] = {((c.presentity_hash, c.presentity_uri, c.event), c.version) for c in claims}
-        states: dict[tuple[Key, int], list[PublicationRecord]] = await self.reader.states(sorted(keys))
+        states = await self.reader.states(sorted(keys))
         wrong: list[str] = []
         for claim in claims:
             record = dialogs[claim.dialog_id]
-            publications = states[(claim.presentity_hash, claim.presentity_uri, claim.event), claim.version]
+            publications = states[
+                (claim.presentity_hash, claim.presentity_uri, claim.event), claim.version
+            ].publications
             wrong += self.world.judge(before, claim, record, (publication.body for publication in publications))
         outcomes = [(Outcome(c.presentity_hash, c.dialog_id, c.cseq, 200), settle(200, None)) for c in claims]
         await self.store.apply(outcomes)

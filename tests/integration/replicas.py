@@ -1,5 +1,6 @@
 """One replica of presence-core as far as it decides: the pure plan, the production adapter, the pure conclusion."""
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
@@ -15,13 +16,19 @@ from presence_core.domain.policy import Policy
 from presence_core.domain.publish import PublishVerdict, conclude_publish, plan_publish
 from presence_core.domain.subscribe import SubscribeVerdict, conclude_subscribe, plan_subscribe
 from presence_core.domain.succession import needs_held, succeed
+from presence_core.flows.judging import Judging
 from tests.integration.dialogs_in_redis import DialogsInRedis
 from vedette.records import DialogRecord
 from vedette.rpc.contract import Outcome, PublishCall, Reply, SubscribeCall
+from vedette.rules.permissions import Handling
+from vedette.rules.ruling import Defaults
+from vedette.store.authorization import Rulebooks
 from vedette.store.database import Database
 from vedette.store.dialog_tables.tables import DialogTables
 
 POLICY = Policy(secret=b"the secret of a test cluster....")
+OPEN = Defaults(default_rule=Handling.ALLOW, dialog_rule="allow")
+"""Everybody may watch presence and calls, unless rules say otherwise."""
 
 
 @dataclass(frozen=True)
@@ -65,11 +72,25 @@ class Answer:
 class Core:
     """`publish` and `subscribe` send one batch to the stores each."""
 
-    def __init__(self, database: Database, policy: Policy = POLICY, in_redis: DialogTables | None = None) -> None:
-        """`in_redis`: where the dialogs are; None: in Postgres."""
+    def __init__(
+        self,
+        database: Database,
+        policy: Policy = POLICY,
+        in_redis: DialogTables | None = None,
+        defaults: Defaults = OPEN,
+    ) -> None:
+        """`in_redis`: where the dialogs are; None: in Postgres. `defaults`: who may watch."""
         dialogs = None if in_redis is None else RedisDialogs(in_redis, policy)
         self.store = DecidingStore(database, policy, dialogs)
-        self.judge = self.store.subscribe if dialogs is None else dialogs.subscribe
+        judging = Judging(
+            self.store.subscribe if dialogs is None else dialogs.subscribe,
+            Rulebooks(database),
+            defaults,
+            spheres=self.store.spheres,
+            clock=time.time,
+            compares=dialogs is None,
+        )
+        self.judge = judging.apply
         self.policy = policy
 
     async def publish(self, *calls: PublishCall) -> list[Answer]:
@@ -115,8 +136,8 @@ DialogStore: TypeAlias = NotifierStore | RedisDialogStore
 class MakeCore(Protocol):
     """Makes replicas of presence-core."""
 
-    def __call__(self, policy: Policy, own: Database | None = None) -> Core:
-        """One with this policy, on the shared connections or its own."""
+    def __call__(self, policy: Policy, own: Database | None = None, defaults: Defaults = OPEN) -> Core:
+        """One with this policy, on the shared connections or its own; `defaults`: who may watch."""
 
 
 class MakeNotifier(Protocol):
@@ -186,6 +207,14 @@ async def let_dialogs_expire(sql: Sql, uri: str) -> None:
     """As if the lifetime of the presentity's dialogs had passed a second ago."""
     await sql.execute(
         "UPDATE active_watchers SET expires = clock_timestamp() - interval '1 s' WHERE presentity_uri = $1", uri
+    )
+
+
+async def let_marks_run_out(sql: Sql) -> None:
+    """As if the outcomes of all NOTIFYs had been awaited for long enough."""
+    await sql.execute(
+        "WITH claims AS (UPDATE notify_claim SET until = clock_timestamp()) "
+        "UPDATE delivery SET outstanding_until = clock_timestamp()"
     )
 
 

@@ -6,7 +6,7 @@ Each test has a Redis of its own, to fill with rubbish, stop and start.
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 
 import pytest
@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from notifier.adapters.postgres import NotifierStore
 from notifier.adapters.state_reader import Key, StateReader
 from notifier.domain.claims import Claim
+from presence_core.adapters import announcer as announcing
 from presence_core.adapters.announcer import RedisAnnouncer
 from presence_core.flows.handle_publish import PublishFlow
 from presence_core.flows.handle_subscribe import SubscribeFlow
@@ -231,7 +232,7 @@ class House:
         dialogs = await self.reader.dialogs([claim])
         key: tuple[Key, int] = ((claim.presentity_hash, claim.presentity_uri, claim.event), claim.version)
         states = await self.reader.states([key])
-        return dialogs[claim.dialog_id].call_id, states[key]
+        return dialogs[claim.dialog_id].call_id, states[key].publications
 
 
 async def settled(reply: "Reply | asyncio.Future[Reply]") -> Reply:
@@ -271,6 +272,91 @@ async def test_what_the_core_announced_is_read_from_redis_alone(house: House) ->
     assert call_id == call.call_id
     assert [record.body for record in publications] == [body]
     assert house.reader.hits == {"memory": 0, "redis": 2, "postgres": 0}
+
+
+async def test_what_a_presentity_had_before_is_read_along_with_its_manifest(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await house.subscribe(subscribe())
+    get, asked, version = house.published.get, list[int](), 0
+
+    async def counted(wanted: Sequence[tuple[int, bytes]]) -> list[tuple[int, bytes] | None]:
+        asked.append(len(wanted))
+        return await get(wanted)
+
+    async def notes() -> list[bytes]:
+        """What the newest version consists of, once the table has it."""
+
+        async def newer() -> bool:
+            nonlocal version
+            (manifest,) = await get([(HASH, manifest_field(ALICE, "presence"))])
+            before, version = version, manifest[0] if manifest is not None else 0
+            return version > before
+
+        await until(newer, "the cache has the next version")
+        asked.clear()
+        key: tuple[Key, int] = ((HASH, ALICE, "presence"), version)
+        states = await house.reader.states([key])
+        return sorted(record.body for record in states[key].publications)
+
+    monkeypatch.setattr(house.published, "get", counted)
+    bodies = [pidf(ALICE, note=note) for note in ("first", "second", "third")]
+    etag = await house.publish(publish(body=bodies[0]))
+    assert (await notes(), asked) == ([bodies[0]], [1, 1])
+    etag = await house.publish(publish(etag=etag, body=bodies[1]))
+    assert (await notes(), asked) == ([bodies[1]], [2])
+    await house.publish(publish(body=bodies[2]))
+    assert (await notes(), asked) == (sorted(bodies[1:]), [2, 1])
+    await house.publish(publish(etag=etag, expires=0))
+    assert (await notes(), asked) == ([bodies[2]], [3])
+    assert house.reader.hits["postgres"] == 0
+
+
+async def test_what_wakes_nobody_is_gathered_and_goes_along_with_what_does(
+    table: HashTable, link: RedisLink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(announcing, "GATHER", 3600.0)
+    announcer = RedisAnnouncer(link, table, HashTable(link, "subs", 9))
+    telling = asyncio.create_task(announcer.tell())
+
+    async def held(*fields: bytes) -> bool:
+        return None not in await table.get([(HASH, field) for field in fields])
+
+    announcer.announce(published=[entry(1, field=b"first")])
+    await until(lambda: held(b"first"), "what comes alone is written at once")
+    for number in range(20):
+        announcer.announce(published=[entry(1, field=b"waits %d" % number)])
+        assert not await held(b"waits %d" % number)
+    announcer.announce(dialogs=[entry(1)], wake=True)
+    await until(lambda: held(*(b"waits %d" % number for number in range(20))), "it is written with the wake-up")
+
+    telling.cancel()
+    await asyncio.gather(telling, return_exceptions=True)
+    announcer.announce(published=[entry(1, field=b"last")])
+    await announcer.tell_now()
+    assert await held(b"last")
+
+
+async def test_after_a_call_that_wrote_little_there_is_room_for_more(
+    table: HashTable, link: RedisLink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(announcing, "SPACE", 3600.0)
+    monkeypatch.setattr(announcing, "ENOUGH", 2)
+    announcer = RedisAnnouncer(link, table, HashTable(link, "subs", 9))
+    telling = asyncio.create_task(announcer.tell())
+
+    async def held(field: bytes) -> bool:
+        return await table.get([(HASH, field)]) != [None]
+
+    for entries in (2, 1):  # the first one is large
+        name = b"call of %d" % entries
+        announcer.announce(published=[entry(1, field=name)] * entries, wake=True)
+        await until(lambda name=name: held(name), "it is written at once")  # type: ignore[misc]
+    for _ in range(20):
+        announcer.announce(published=[entry(1, field=b"waits")], wake=True)
+        assert not await held(b"waits")
+    telling.cancel()
+    await asyncio.gather(telling, return_exceptions=True)
 
 
 async def test_what_redis_does_not_have_is_read_from_postgres_and_put_back(house: House, raw: Raw) -> None:
@@ -466,7 +552,7 @@ async def test_wake_ups_are_heard_again_after_redis_was_away(server: EmbeddedRed
         heard += 1
 
     listening = RedisLink(server.url())
-    listener = BellListener(listening, hear)
+    listener = BellListener(listening, "one", hear)
     task = asyncio.create_task(listener.listen())
     try:
         await until_true(lambda: listener.connected, "it listens")

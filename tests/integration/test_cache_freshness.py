@@ -289,7 +289,7 @@ class Turmoil:
     """Writers and readers at work at the same time, through links of their own to one Redis."""
 
     def __init__(self, database: Database, server: EmbeddedRedis) -> None:
-        self._links = [RedisLink(server.url()) for _ in range(4)]
+        self._links = [RedisLink(server.url(), timeout=0.5) for _ in range(4)]
         self._announcers = [RedisAnnouncer(link, *_tables(link)) for link in self._links[:2]]
         self.world = World(uris(2), [(Core(database), announcer) for announcer in self._announcers])
         self.readers: list[Reader] = []

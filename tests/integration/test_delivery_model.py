@@ -13,7 +13,7 @@ import pytest
 from notifier.domain.claims import Claim
 from notifier.domain.outcome_policy import Settlement, Verdict, settle
 from tests.integration.calls import EDGE, in_dialog, publish, subscribe
-from tests.integration.replicas import Core, DialogStore, MakeNotifier, Sql
+from tests.integration.replicas import Core, DialogStore, MakeNotifier, Sql, let_marks_run_out
 from tests.phone import pidf, token
 from vedette.rpc.contract import TIMEOUT, Outcome, SubscribeCall
 from vedette.sip.flow import Flow
@@ -145,7 +145,7 @@ class World:
         await self.sql.execute("UPDATE delivery SET failures = least(failures, 2)")
 
     async def overdue(self) -> None:
-        await self.sql.execute("UPDATE delivery SET outstanding_until = clock_timestamp()")
+        await let_marks_run_out(self.sql)
         await self.notifiers[0].clear_marks([], 100, 0.0)
 
     async def edge_gone(self) -> None:

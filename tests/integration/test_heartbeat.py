@@ -8,6 +8,24 @@ from vedette.runtime.process import Identity
 from vedette.store.database import Database
 
 
+async def ready_in_the_list(database: Database, identity: Identity) -> list[bool]:
+    rows = await database.fetch("SELECT ready FROM replica WHERE instance = $1", identity.instance)
+    return [row["ready"] for row in rows]
+
+
+async def test_the_list_of_replicas_says_ready_as_soon_as_the_process_does(database_url: str) -> None:
+    identity = Identity("api")
+    database = Database(database_url, size=1, name="test")
+    beating = asyncio.create_task(Heartbeat(identity, database).beat())
+    try:
+        await until_true(lambda: identity.ready, "the first beat makes it ready")
+        assert await ready_in_the_list(database, identity) == [True]
+    finally:
+        beating.cancel()
+        await asyncio.gather(beating, return_exceptions=True)
+        await database.close()
+
+
 async def test_the_beats_of_a_service_that_is_stopping_do_not_make_it_ready_again(database_url: str) -> None:
     identity = Identity("notifier")
     database = Database(database_url, size=1, name="test")
@@ -19,8 +37,7 @@ async def test_the_beats_of_a_service_that_is_stopping_do_not_make_it_ready_agai
         beats = heartbeat.unbroken
         await until_true(lambda: heartbeat.unbroken >= beats + 2, "it goes on beating")
         assert not identity.ready
-        rows = await database.fetch("SELECT ready FROM replica WHERE instance = $1", identity.instance)
-        assert [row["ready"] for row in rows] == [False]
+        assert await ready_in_the_list(database, identity) == [False]
     finally:
         beating.cancel()
         await asyncio.gather(beating, return_exceptions=True)

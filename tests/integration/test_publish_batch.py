@@ -1,4 +1,4 @@
-"""`publish_batch_v1` through its adapter: each kind of PUBLISH, and its copies (RFC 3903 section 6)."""
+"""`publish_batch_v2` through its adapter: each kind of PUBLISH, and its copies (RFC 3903 section 6)."""
 
 import asyncio
 from dataclasses import replace

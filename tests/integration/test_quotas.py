@@ -1,7 +1,9 @@
 """How much a presentity and a watcher may have: 403 beyond it, and what is there stays usable (SEC: limits)."""
 
+import asyncio
 from dataclasses import replace
 
+import asyncpg
 import msgspec
 import pytest
 
@@ -17,6 +19,8 @@ from tests.integration.replicas import (
     let_dialogs_expire,
     let_publications_expire,
 )
+from tests.wait import until
+from vedette.store.database import Database
 
 
 @pytest.fixture(params=["postgres", "redis"])
@@ -31,7 +35,7 @@ def strict(make_core: MakeCore) -> Core:
     return make_core(replace(POLICY, max_publications=2, max_watchers=3, max_subscriptions=4))
 
 
-async def test_max_publications_of_a_presentity(strict: Core, sql: Sql) -> None:
+async def test_sec_05_max_publications_of_a_presentity(strict: Core, sql: Sql) -> None:
     tags = [(await strict.publish_one(publish())).etag for _ in range(2)]
     before = await everything(sql)
     refused = await strict.publish_one(publish())
@@ -51,7 +55,7 @@ async def test_publications_that_are_over_do_not_count(strict: Core, sql: Sql) -
     assert (await strict.publish_one(publish())).status == 200
 
 
-async def test_max_watchers_of_a_presentity(strict: Core, sql: Sql) -> None:
+async def test_sec_05_max_watchers_of_a_presentity(strict: Core, sql: Sql) -> None:
     calls = [subscribe(from_uri=f"sip:w{n}@example.net") for n in range(3)]
     answers = [await strict.subscribe_one(call) for call in calls]
     before = await everything(sql)
@@ -64,7 +68,7 @@ async def test_max_watchers_of_a_presentity(strict: Core, sql: Sql) -> None:
     assert (await strict.subscribe_one(subscribe(from_uri="sip:w3@example.net"))).status == 200
 
 
-async def test_max_subscriptions_of_a_watcher(strict: Core, sql: Sql) -> None:
+async def test_sec_05_max_subscriptions_of_a_watcher(strict: Core, sql: Sql) -> None:
     calls = [subscribe(f"sip:lamp{n}@example.com") for n in range(4)]
     answers = [await strict.subscribe_one(call) for call in calls]
     before = await everything(sql)
@@ -94,6 +98,36 @@ async def test_subscriptions_that_a_watcher_makes_in_one_batch_count_for_each_ot
     other = subscribe("sip:lamp1@example.com", from_uri="sip:carol@example.net")
     answers = await strict.subscribe(*calls, other)
     assert [answer.status for answer in answers] == [200] * 4 + [403] * 4 + [200]
+
+
+@pytest.mark.parametrize("dialogs_in", ["postgres"], indirect=True)
+async def test_sec_05_subscriptions_that_a_watcher_makes_at_the_same_moment_count_for_each_other(
+    strict: Core, sql: Sql, database_url: str
+) -> None:
+    """Each to a presentity of its own, which somebody holds until all of them wait: they have no lock in common."""
+    lamps = [f"sip:lamp{n}@example.com" for n in range(8)]
+    await strict.subscribe(*(subscribe(lamp, from_uri=f"sip:w{n}@example.net") for n, lamp in enumerate(lamps)))
+    holder = await asyncpg.connect(database_url)
+    own = Database(database_url, size=len(lamps), name="another core")
+    try:
+        async with holder.transaction():
+            await holder.execute("SELECT FROM presentity_state FOR UPDATE")
+            another = Core(own, strict.policy)
+            calls = [asyncio.create_task(another.subscribe_one(subscribe(lamp))) for lamp in lamps]
+
+            async def all_wait() -> bool:
+                waiting = await sql.fetchval(
+                    "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' "
+                    "AND application_name = 'another core'"
+                )
+                return bool(waiting == len(lamps))
+
+            await until(all_wait, "all of them wait")
+        answers = await asyncio.gather(*calls)
+    finally:
+        await own.close()
+        await holder.close()
+    assert sorted(answer.status for answer in answers) == [200] * 4 + [403] * 4
 
 
 async def test_a_phone_that_starts_again_at_the_limit_gets_the_place_that_it_had(strict: Core, sql: Sql) -> None:

@@ -1,7 +1,6 @@
-"""The verdict of each kind of SUBSCRIBE, and of its copies (RFC 6665), by `subscribe_batch_v1` and by its script."""
+"""The verdict of each kind of SUBSCRIBE, and of its copies (RFC 6665), by `subscribe_batch_v3` and by its script."""
 
 import asyncio
-import dataclasses
 from typing import Any
 
 import msgspec
@@ -466,7 +465,7 @@ async def test_sub_19_the_type_of_the_last_subscribe_is_that_of_the_dialog(core:
     async def chosen(call: SubscribeCall, media_type: str) -> SubscribeCommand:
         command = plan_subscribe(call, POLICY)
         assert isinstance(command, SubscribeCommand)
-        (verdict,) = await core.judge([dataclasses.replace(command, accept=media_type)])
+        (verdict,) = await core.judge([command._replace(accept=media_type)])
         assert verdict.record is not None
         assert verdict.record.accept == media_type
         (read,) = await notifier.dialogs([(command.presentity_hash, command.dialog_id)])

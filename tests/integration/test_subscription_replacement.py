@@ -36,6 +36,15 @@ async def test_the_same_instance_replaces_its_dialog_without_a_word(core: Core, 
     assert await counted(sql) == 1
 
 
+async def test_so_it_does_where_both_are_in_one_batch(core: Core, sql: Sql) -> None:
+    other = subscribe("sip:other@example.com", contacts=[INSTANCE])
+    answers = await core.subscribe(subscribe(contacts=[INSTANCE]), other, subscribe(contacts=[INSTANCE]))
+    assert [answer.verdict for answer in answers] == ["created"] * 3
+    assert await alive(sql) == {answers[1].dialog_id, answers[2].dialog_id}
+    owed = {row["dialog_id"] for row in await sql.fetch("SELECT dialog_id FROM delivery")}
+    assert owed == await alive(sql)
+
+
 async def test_a_replaced_dialog_gets_481(core: Core) -> None:
     call = subscribe(contacts=[INSTANCE])
     first = await core.subscribe_one(call)

@@ -23,6 +23,7 @@ from tests.integration.replicas import (
     answer_notifies,
     everything,
     let_dialogs_expire,
+    let_marks_run_out,
 )
 from tests.integration.winfo_readers import Readers
 from tests.watcherinfo import WatcherTable
@@ -347,7 +348,7 @@ async def test_a_notify_whose_mark_is_lost_is_followed_by_a_full_document(
     await core.subscribe_one(watch("carol"))
     lost = [claim for claim in await readers.store.claim(500, 1000) if claim.event == WINFO]
     assert [claim.whole for claim in lost] == [False]
-    await sql.execute("UPDATE delivery SET outstanding_until = now()")
+    await let_marks_run_out(sql)
     assert await readers.store.clear_marks([], 100, 0.0) == 2
     claims = {claim.event: claim for claim in await readers.store.claim(500, 1000)}
     assert claims[WINFO].whole

@@ -25,7 +25,7 @@ import redis.asyncio
 from tests.backend import Backend, backend_started, frozen
 from tests.running_set import RunningSet, started
 from tests.system.figures import Figures, caught_up
-from tests.system.history import disturbances
+from tests.system.history import disturbances, overtaken_notifies
 from tests.system.load import Load, loaded
 from tests.system.misbehaving import MANNERS, MisbehavingWatcher
 from tests.system.postgres_proxy import PostgresProxy, proxied
@@ -197,6 +197,10 @@ LONG_FAULTS: dict[str, Fault] = {
 }
 _EXCLUSIVE = ("postgres", "redis", "vedette")
 """Of two faults to the same server only one is done: the other would find it stopped."""
+_EDGES_CHANGE = frozenset(
+    {*(f"{what} edge" for what in ("kill -9", "SIGTERM", "pause")), "vedette restart", "vedette scale"}
+)
+"""Faults after which an edge may still send what another one has taken over: its watchers refuse that."""
 WEATHERS = {
     "calm": CALM,
     "loss": Weather(loss=0.1),
@@ -334,6 +338,8 @@ async def play(seed: int, seconds: float, say: Say, *, long: bool = False) -> Re
                     await until(_whole(running), "the set is whole again", deadline=WHOLE_AGAIN)
                     await load.goes_on()
                     lost = await load.violations()
+                    if weather == "calm" and not _EDGES_CHANGE.intersection(names):
+                        lost += overtaken_notifies(load.history)
                     longest = report.add(names, load, since)
             except (AssertionError, TimeoutError, OSError) as error:
                 lost, longest = [f"{type(error).__name__}: {error}"], 0.0

@@ -358,7 +358,9 @@ def wrong_cseqs(history: History) -> Iterator[str]:
 def overtaken_notifies(history: History) -> Iterator[str]:
     """NOTIFYs that came for the first time after a newer one: given up, and then sent all the same, too late.
 
-    Their watcher refuses them. A server whose CSeqs fall for good tells it nothing any more (see `not_converged`).
+    Their watcher refuses them. Only an edge that was stopped, or that another one replaces, may send one: an edge
+    takes nothing that was claimed too long ago, but what it has taken it goes on with. A server whose CSeqs fall for
+    good tells its watcher nothing any more (see `not_converged`).
     """
     known: dict[str, set[int]] = defaultdict(set)
     for event in history.notifies:

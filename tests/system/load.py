@@ -38,6 +38,8 @@ T1, T2 = 0.2, 2.0
 PATIENCE = 40.0
 """Seconds until a request without a final answer is given up; longer than Timer F of a phone."""
 DEADLINE = 60.0
+TIMER_N = 64 * T1
+"""Seconds after which a watcher that unsubscribed waits no more for the last NOTIFY (RFC 6665 section 4.1.2)."""
 RECONNECT_PAUSE = 0.05
 IGNORED = 0.05
 """The part of the NOTIFYs whose first copy a watcher over UDP does not answer, as if it had been lost."""
@@ -221,11 +223,14 @@ class Watcher:
     anew.
     """
 
-    def __init__(self, line: Line, presentity: str, habit: Habit) -> None:
+    def __init__(self, line: Line, presentity: str, habit: Habit, *, lossy: bool = False) -> None:
         self.line = line
+        self._lossy = lossy
         self.presentity = presentity
         self.told = 0
         self.stopping = False
+        self.resting = False
+        """Whether it asks for nothing any more: its subscription stays as it is."""
         self._habit = habit
         self._history = line.history
         self._random = random.Random(presentity + line.transport)
@@ -247,7 +252,11 @@ class Watcher:
         if self._dialog is None:
             await self._subscribe(self.line.phone.dialog(self.presentity))
         elif self.stopping or self._habit == "quiet":
-            await self.line.phone.closed.wait()
+            self.resting = True
+            try:
+                await self.line.phone.closed.wait()
+            finally:
+                self.resting = False
             raise LostConnectionError
         elif self._habit == "restless" and self._random.random() < 0.3:
             await self._unsubscribe(self._dialog)
@@ -290,8 +299,13 @@ class Watcher:
         """End the subscription and wait for its last NOTIFY."""
         response = await self._subscribe(dialog, expires=0)
         if response.status == 200:
+            ended = self._ended[dialog.call_id]
+            if self._lossy:
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(ended.wait(), TIMER_N)
+                return
             await until_true(
-                lambda: self._ended[dialog.call_id].is_set() or self.line.phone.closed.is_set(),
+                lambda: ended.is_set() or self.line.phone.closed.is_set(),
                 f"the last NOTIFY of dialog {dialog.call_id}",
                 deadline=DEADLINE,
             )
@@ -305,6 +319,8 @@ class Watcher:
         self._history.record(
             NotifyReceived(call_id, cseq, request.branch, request.state, read_state(request.body), tag)
         )
+        if self._ended[call_id].is_set() and request.state != "terminated":
+            return 481
         if cseq < self._highest.get(call_id, 0):
             return 500
         self._highest[call_id] = cseq
@@ -324,7 +340,8 @@ class Watcher:
 class Load:
     """Publishers and watchers at work; `history` is what they know."""
 
-    def __init__(self, running: RunningSet, relay: Relay | None = None) -> None:
+    def __init__(self, running: RunningSet, relay: Relay | None = None, *, lossy: bool = False) -> None:
+        """`lossy`: the server may lose what it acknowledged, so that the CSeqs of its last NOTIFYs may be too low."""
         self.history = History()
         self._running = running
         self._relay = relay
@@ -335,9 +352,9 @@ class Load:
             publisher = Publisher(self._line(("udp", "tcp")[number % 2], token("p")))
             self.publishers.append(publisher)
             self.watchers += [
-                Watcher(self._line("udp", token("w")), publisher.aor, "quiet"),
-                Watcher(self._line("tcp", token("w")), publisher.aor, "steady"),
-                Watcher(self._line(("tcp", "udp")[number % 2], token("w")), publisher.aor, "restless"),
+                Watcher(self._line("udp", token("w")), publisher.aor, "quiet", lossy=lossy),
+                Watcher(self._line("tcp", token("w")), publisher.aor, "steady", lossy=lossy),
+                Watcher(self._line(("tcp", "udp")[number % 2], token("w")), publisher.aor, "restless", lossy=lossy),
             ]
 
     def _line(self, transport: str, user: str) -> Line:
@@ -385,11 +402,15 @@ class Load:
             client.stopping = True
         publishing = self._tasks[: len(self.publishers)]
 
-        async def settled() -> bool:
+        def settled() -> bool:
             self._raise_failures()
-            return all(task.done() for task in publishing) and len(self.history.open_dialogs()) == len(self.watchers)
+            return (
+                all(task.done() for task in publishing)
+                and all(watcher.resting for watcher in self.watchers)
+                and len(self.history.open_dialogs()) == len(self.watchers)
+            )
 
-        await until(settled, "every publisher has ended and every watcher has a subscription", deadline=DEADLINE)
+        await until_true(settled, "every publisher has ended and every watcher has a subscription", deadline=DEADLINE)
         stored = await self.stored()
 
         async def differences() -> list[str]:
@@ -447,9 +468,9 @@ class Load:
 
 
 @contextlib.asynccontextmanager
-async def loaded(running: RunningSet, relay: Relay | None = None) -> AsyncIterator[Load]:
-    """A load at work on a set; where there is a relay, whoever speaks UDP does so through it."""
-    load = Load(running, relay)
+async def loaded(running: RunningSet, relay: Relay | None = None, *, lossy: bool = False) -> AsyncIterator[Load]:
+    """A load at work on a set; where there is a relay, whoever speaks UDP does so through it. `lossy`: see Load."""
+    load = Load(running, relay, lossy=lossy)
     try:
         await load.start()
         yield load

@@ -6,16 +6,22 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 CHUNK = 65536
+BEGINNING = 512
 
 
 class PostgresProxy:
-    """`delay`: seconds that each piece takes, either way; `cut` ends all connections without a word."""
+    """`delay`: seconds that each piece takes, either way; `cut` ends all connections without a word.
+
+    `lose_answer` loses one, and cuts its connection.
+    """
 
     def __init__(self, socket: Path) -> None:
         self.delay = 0.0
         self.port = 0
         self.passed = 0
         """Pieces that went through."""
+        self._to_lose: tuple[bytes, bytes] | None = None
+        self._lost = asyncio.Event()
         self._socket = socket
         self._server: asyncio.Server | None = None
         self._connections: set[asyncio.Task[None]] = set()
@@ -32,7 +38,11 @@ class PostgresProxy:
         far_writer: asyncio.StreamWriter | None = None
         try:
             far_reader, far_writer = await asyncio.open_unix_connection(str(self._socket))
-            ways = [asyncio.ensure_future(self._pass(*way)) for way in ((reader, far_writer), (far_reader, writer))]
+            asked = bytearray()
+            ways = [
+                asyncio.ensure_future(self._ask(reader, far_writer, asked)),
+                asyncio.ensure_future(self._answer(far_reader, writer, asked)),
+            ]
             try:
                 await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
             finally:
@@ -47,14 +57,29 @@ class PostgresProxy:
                 if end is not None:
                     end.transport.abort()
 
-    async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _ask(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, asked: bytearray) -> None:
+        """Pass on what the client says; `asked` gets the beginning, in which the application is named."""
         with contextlib.suppress(OSError):
             while data := await reader.read(CHUNK):
-                if self.delay:
-                    await asyncio.sleep(self.delay)
-                writer.write(data)
-                await writer.drain()
-                self.passed += 1
+                if len(asked) < BEGINNING:
+                    asked += data
+                await self._pass(data, writer)
+
+    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, asked: bytearray) -> None:
+        with contextlib.suppress(OSError):
+            while data := await reader.read(CHUNK):
+                if self._to_lose is not None and self._to_lose[0] in asked and self._to_lose[1] in data:
+                    self._to_lose = None
+                    self._lost.set()
+                    return
+                await self._pass(data, writer)
+
+    async def _pass(self, data: bytes, writer: asyncio.StreamWriter) -> None:
+        if self.delay:
+            await asyncio.sleep(self.delay)
+        writer.write(data)
+        await writer.drain()
+        self.passed += 1
 
     def cut(self) -> int:
         """Cut all connections: what was committed and not told stays unknown; how many."""
@@ -62,6 +87,12 @@ class PostgresProxy:
         for task in connections:
             task.cancel()
         return len(connections)
+
+    async def lose_answer(self, application: str, containing: str) -> None:
+        """Lose the next answer to that application which contains a text; return when it is lost."""
+        self._lost.clear()
+        self._to_lose = application.encode(), containing.encode()
+        await self._lost.wait()
 
     async def stop(self) -> None:
         """Listen no more, and cut all connections."""

@@ -10,7 +10,7 @@ import pytest
 from tests.system import chaos
 from tests.system.chaos import FAULTS, LONG_FAULTS, Report, choose, play
 
-SECONDS = 40.0
+SECONDS = 75.0
 
 
 async def test_a_random_round_loses_nothing(capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,11 +3,13 @@
 import asyncio
 import json
 import sys
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import asyncpg
 import pytest
+import pytest_asyncio
 
 from notifier.settings import NotifierSettings
 from presence_core.settings import CoreSettings
@@ -22,18 +24,30 @@ def listed(out: str) -> dict[str, dict[str, Any]]:
     return {row["parameter"]: row for row in map(json.loads, out.splitlines())}
 
 
-async def test_show_tells_the_parameters_of_the_running_set() -> None:
-    async with started("--cores", "1", extra={"VEDETTE_MAX_EXPIRES": "900"}) as running:
-        code, out, err = await run(
-            *("config", "show", "--json", "--data", str(running.data)), extra={"VEDETTE_MAX_EXPIRES": "60"}
-        )
-        assert (code, err) == (0, "")
-        rows = listed(out)
-        assert (rows["max_expires"]["value"], rows["max_expires"]["source"]) == ("900", "environment")
-        assert (rows["sip_port"]["value"], rows["sip_port"]["source"]) == (str(running.sip[1]), "command line")
-        assert (rows["clean_period"]["value"], rows["clean_period"]["source"]) == ("100", "default")
-        password = (running.data / "secrets" / "database_password").read_text().strip()
-        assert password not in out
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def running() -> AsyncIterator[RunningSet]:
+    """A set with a parameter, one without effect, one that is misspelled, and a table by a name of the operator's."""
+    extra = {
+        "VEDETTE_MAX_EXPIRES": "900",
+        "VEDETTE_DB_UPDATE_PERIOD": "50",
+        "VEDETTE_ACTIVE_WATCHERS_TABLE": "kam_active_watchers",
+        "VEDETTE_MAX_EXPIRE": "60",
+    }
+    async with started("--cores", "1", extra=extra) as started_one:
+        yield started_one
+
+
+async def test_show_tells_the_parameters_of_the_running_set(running: RunningSet) -> None:
+    code, out, err = await run(
+        *("config", "show", "--json", "--data", str(running.data)), extra={"VEDETTE_MAX_EXPIRES": "60"}
+    )
+    assert (code, err) == (0, "")
+    rows = listed(out)
+    assert (rows["max_expires"]["value"], rows["max_expires"]["source"]) == ("900", "environment")
+    assert (rows["sip_port"]["value"], rows["sip_port"]["source"]) == (str(running.sip[1]), "command line")
+    assert (rows["clean_period"]["value"], rows["clean_period"]["source"]) == ("100", "default")
+    password = (running.data / "secrets" / "database_password").read_text().strip()
+    assert password not in out
 
 
 async def test_show_tells_what_services_started_here_would_have(tmp_path: Path) -> None:
@@ -100,11 +114,10 @@ async def test_each_service_names_every_parameter_that_is_wrong(module: str, kin
         assert " Allowed: " in line
 
 
-async def test_parameter_enable_sphere_check_is_taken_and_said_to_have_no_effect() -> None:
-    async with started("--cores", "1", extra={"VEDETTE_ENABLE_SPHERE_CHECK": "1"}) as running:
-        assert remarks(running, "core") == ["VEDETTE_ENABLE_SPHERE_CHECK"]
-        assert remarks(running, "notifier") == []
-        assert remarks(running, "edge") == []
+async def test_a_parameter_that_acts_with_another_one_only_is_said_to_have_no_effect(running: RunningSet) -> None:
+    assert remarks(running, "core") == ["VEDETTE_DB_UPDATE_PERIOD"]
+    assert remarks(running, "notifier") == ["VEDETTE_DB_UPDATE_PERIOD"]
+    assert remarks(running, "edge") == []
 
 
 def remarks(running: RunningSet, service: str) -> list[str]:
@@ -134,11 +147,9 @@ async def test_parameter_presentity_table_that_cannot_be_used_stops_migrate(
     assert problem in line
 
 
-async def test_parameters_of_table_names_are_followed_by_up_and_migrate() -> None:
-    extra = {"VEDETTE_ACTIVE_WATCHERS_TABLE": "kam_active_watchers", "VEDETTE_MAX_EXPIRE": "60"}
-    async with started("--cores", "1", extra=extra) as running:
-        assert "  made the view kam_active_watchers of active_watchers" in running.output
-        assert running.output[0] == "note: VEDETTE_MAX_EXPIRE is no parameter. Is it VEDETTE_MAX_EXPIRES?"
+async def test_parameters_of_table_names_are_followed_by_up_and_migrate(running: RunningSet) -> None:
+    assert "  made the view kam_active_watchers of active_watchers" in running.output
+    assert running.output[0] == "note: VEDETTE_MAX_EXPIRE is no parameter. Is it VEDETTE_MAX_EXPIRES?"
 
 
 async def test_migrate_makes_and_removes_the_views(database_url: str) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
+from tests.clusters import lay_cluster
 from tests.folders import open_folder
 from tests.running_set import RunningSet, environment, start
 from tests.system.history import disturbances, late_copies
@@ -48,6 +49,7 @@ async def quick_set() -> AsyncIterator[RunningSet]:
     extra = {"VEDETTE_T1": "100", "VEDETTE_T2": "400", "PYTHONPATH": path}
     assert await wrong_by(extra) > 1
     with open_folder("network") as data:
+        await lay_cluster(data)
         running = await start(data, ["--edges", "2", "--cores", "2", "--notifiers", "2"], extra)
         try:
             yield running

@@ -159,7 +159,8 @@ async def test_publish_keep_whose_reader_is_gone_removes_what_it_published() -> 
             assert await asyncio.wait_for(command.process.wait(), PATIENCE) == 0
             assert command.process.stderr is not None
             assert await command.process.stderr.read() == b""
-    assert [message["expires"] for message in server.requests] == ["1", "1", "0"]
+    first, *refreshes, last = [message["expires"] for message in server.requests]
+    assert (first, set(refreshes), last) == ("1", {"1"}, "0")  # once, where the pipe was closed in time
 
 
 # watch

@@ -196,7 +196,7 @@ class Watching:
         return named[1]
 
     def notifies(self) -> list[Message]:
-        """The NOTIFYs of the dialog as they came, copies included."""
+        """The NOTIFYs of the dialog as they came."""
         call_id = self.dialog.call_id
         return [m for m in self.phone.received if not m.is_response and m["call-id"] == call_id]
 
@@ -338,7 +338,7 @@ class Scene:
 
     async def is_cached(self) -> bool:
         """Whether both tables have every dialog and every presentity."""
-        link = RedisLink(self.house.redis_url)
+        link = RedisLink(self.house.redis_url, timeout=20.0)
         pres, subs = HashTable(link, "pres", 9), HashTable(link, "subs", 9)
         dialogs = [(presentity_hash(w.dialog.presentity), dialog_field(w.id)) for w in self.watching]
         uris = sorted({publication.presentity for publication in self.publications})

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.clusters import lay_cluster
 from tests.conformance.secured import secured
 from tests.folders import open_folder
 from tests.phone import opened, pidf
@@ -15,6 +16,7 @@ TLS = ("--tls-port", "0", "--wss-port", "0")
 
 async def test_without_a_certificate_it_makes_one_that_stays_over_restarts() -> None:
     with open_folder("own") as data:
+        await lay_cluster(data)
         shown: list[bytes] = []
         for _ in range(2):
             running = await start(data, ["--cores", "1", *TLS])

@@ -3,25 +3,17 @@
 import asyncio
 import json
 import sys
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import asyncpg
 import pytest
-import pytest_asyncio
 
 from tests.conformance.digest_client import add_user
 from tests.conformance.observed import publications
 from tests.phone import token
-from tests.running_set import VEDETTE, RunningSet, environment, run, started
+from tests.running_set import VEDETTE, RunningSet, environment, run
 from tests.wait import until
 from vedette_cli.supervisor.control import ask
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def digest_set() -> AsyncIterator[RunningSet]:
-    async with started("--cores", "1", extra={"VEDETTE_AUTH": "digest"}) as running:
-        yield running
 
 
 async def vedette(running: RunningSet, *arguments: str, typed: str | None = None) -> tuple[int, str, str]:

@@ -5,10 +5,9 @@ from collections.abc import Iterator
 
 import pytest
 import uvicorn.server
-from hypothesis import HealthCheck, settings
 
-settings.register_profile("unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("unhurried")
+from vedette.rpc import client as rpc_client
+from vedette.rpc import http_client
 
 
 class _Hurried:
@@ -25,4 +24,13 @@ class _Hurried:
 def _servers_end_at_once() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(uvicorn.server, "asyncio", _Hurried())
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _nobody_is_given_up_who_is_only_slow() -> Iterator[None]:
+    """Both ends of a call are in this process: where it stands still for a second, nobody has failed."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(rpc_client, "PROBE_TIMEOUT", 20.0)
+        patch.setattr(http_client, "CONNECT_PATIENCE", 20.0)
         yield

@@ -84,6 +84,18 @@ def test_the_next_of_a_lane_waits_until_the_one_before_it_is_released_however_lo
     assert (batches.take(), batches.queued) == ([], 0)
 
 
+def test_what_waits_behind_its_own_lane_is_not_ready() -> None:
+    batches = batcher()
+    for number in range(5):
+        batches.put("a", f"a{number}")
+    batches.put("b", "b")
+    assert (batches.queued, batches.ready, batches.ahead("a"), batches.ahead("c")) == (6, 2, 5, 0)
+    batches.take()
+    assert (batches.queued, batches.ready, batches.ahead("a")) == (4, 0, 5)
+    batches.release("a")
+    assert (batches.queued, batches.ready, batches.ahead("a")) == (4, 1, 4)
+
+
 def test_a_lane_whose_items_are_done_with_starts_anew() -> None:
     batches = batcher()
     batches.put("a", "first")
@@ -155,6 +167,9 @@ class Lanes(RuleBasedStateMachine):
     def counts_are_right(self) -> None:
         assert self.batches.queued == sum(map(len, self.waiting.values()))
         assert self.batches.in_flight == self.in_flight
+        assert self.batches.ready == sum(bool(held) and lane not in self.out for lane, held in self.waiting.items())
+        for lane in "abc":
+            assert self.batches.ahead(lane) == len(self.waiting.get(lane, ())) + (lane in self.out)
 
     def teardown(self) -> None:
         self.batches.max_in_flight = 1000

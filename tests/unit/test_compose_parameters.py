@@ -15,7 +15,7 @@ BLOCKS = {
 }
 """Where the environment of a service is written."""
 ITS_OWN = {
-    "presence-core": {"rpc_address", "ready_fd", "role", "api_host", "api_port", "core_peers"},
+    "presence-core": {"rpc_address", "ready_fd", "role", "core_peers"},
     "notifier": {"rpc_address", "ready_fd"},
     "sip-edge": {"rpc_address", "ready_fd", "reuse_port", "edge_peers"},
 }
@@ -30,8 +30,18 @@ def block(name: str) -> str:
     return match["lines"]
 
 
+def test_every_parameter_of_rest_is_handed_to_the_api() -> None:
+    names = [name for name in settings_classes()["presence-core"].model_fields if name.startswith("api_")]
+    written = block("api")
+    assert [name for name in names if not re.search(rf"^ +{environment_name(name)}:", written, re.MULTILINE)] == []
+
+
 @pytest.mark.parametrize("service", BLOCKS)
 def test_every_parameter_of_a_service_is_handed_to_its_container(service: str) -> None:
     written = "".join(map(block, BLOCKS[service]))
-    names = settings_classes()[service].model_fields.keys() - ITS_OWN[service]
+    names = [
+        name
+        for name in settings_classes()[service].model_fields
+        if name not in ITS_OWN[service] and not name.startswith("api_")
+    ]
     assert [name for name in names if not re.search(rf"^ +{environment_name(name)}:", written, re.MULTILINE)] == []

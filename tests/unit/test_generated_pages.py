@@ -5,13 +5,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.generated_pages import PARAMETERS, pages
+from tests import commands_page
+from tests.generated_pages import COMMANDS, METRICS, PARAMETERS, pages
 from tests.rfc_coverage import CHECKLIST, PAGE, ROOT, find_tests
 from vedette.runtime.parameters import LATER, ORIGINAL, parameters
+from vedette_cli.commands.exit_codes import ExitCode
 from vedette_cli.configuration.services import settings_classes
 
 
-@pytest.mark.parametrize("page", [PARAMETERS, PAGE], ids=lambda page: page.name)
+@pytest.mark.parametrize("page", [PARAMETERS, METRICS, COMMANDS, PAGE], ids=lambda page: page.name)
 def test_a_page_is_not_stale(page: Path) -> None:
     texts = dict(pages())
     if page == PAGE and page not in texts:
@@ -46,3 +48,19 @@ def _without(test: str, name: str) -> str:
 def test_every_number_that_is_counted_says_of_what() -> None:
     bare = {one.name for one in parameters(settings_classes()) if one.allowed.startswith("a whole") and not one.unit}
     assert bare == set()
+
+
+def test_the_page_of_commands_has_every_command_option_and_exit_code() -> None:
+    text = commands_page.page()
+    for expected in (
+        "### `vedette subscription terminate`",
+        "    vedette subscription terminate ID [OPTIONS]",
+        "`deactivated`, `probation`",
+        "| `--limit` | a whole number from 0 | `1000` |",
+        "| `--for` | text | `1d` |",
+        "Also `--data`, `--api`, `--token-file`, `--json`.",
+        *(f"| {code.value} | " for code in ExitCode),
+    ):
+        assert expected in text
+    assert "None" not in text
+    assert "Annotated" not in text

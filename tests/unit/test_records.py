@@ -14,7 +14,7 @@ from vedette.records import (
     split_routes,
     write_flow,
 )
-from vedette.sip.flow import Flow
+from vedette.sip.flow import FORWARDED, Flow
 
 DIALOG = DialogRecord(
     presentity_hash=-1,
@@ -74,6 +74,7 @@ def test_rubbish_is_told(data: bytes) -> None:
     ("flow", "text", "reliable"),
     [
         (Flow("udp", "192.0.2.1", 5060), "udp|192.0.2.1|5060|0", ""),
+        (Flow("udp", "192.0.2.1", 5060, FORWARDED), "udp|192.0.2.1|5060|-1", ""),
         (Flow("tcp", "2001:db8::1", 40000, 12), "tcp|2001:db8::1|40000|12", "reliable"),
     ],
 )

@@ -73,8 +73,11 @@ def test_rows_are_read_from_the_checklist_and_nothing_else_is() -> None:
 
 
 def test_a_required_row_without_test_and_argument_is_missing() -> None:
-    assert missing(ROWS, {}, {}) == ["PUB-01 (MUST)", "PUB-02 (SHOULD)"], "SEC and TXN are not complete, MAY is free"
-    assert missing(ROWS, claimed([A_TEST]), {"PUB-02": Argument("why")}) == []
+    required = ["PUB-01 (MUST)", "PUB-02 (SHOULD)", "SEC-01 (MUST if built)", "TXN-02 (SHOULD)"]
+    assert missing(ROWS, {}, {}) == required, "MAY is free"
+    assert missing([Row("REG", "01", "MUST")], {}, {}) == [], "REG is not complete"
+    argued = dict.fromkeys(("PUB-02", "SEC-01", "TXN-02"), Argument("why"))
+    assert missing(ROWS, claimed([A_TEST]), argued) == []
 
 
 def test_a_claim_or_an_argument_of_no_row_is_told() -> None:

@@ -12,8 +12,8 @@ from rich.table import Table
 from rich.text import Text
 
 from vedette.runtime.settings import ServiceSettings
-from vedette_cli.commands.sip_options import JsonOption, fail, say
-from vedette_cli.commands.up import DataOption
+from vedette_cli.commands.options import DataOption, JsonOption
+from vedette_cli.commands.terminal import fail, say
 from vedette_cli.configuration.check import check as check_parameters
 from vedette_cli.configuration.services import NoServiceError, settings_classes
 from vedette_cli.configuration.values import BadParametersError, Value, parameters_of, values

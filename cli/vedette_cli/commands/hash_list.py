@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import json
-import os
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
@@ -18,15 +17,14 @@ from rich.console import Console
 from rich.progress import Progress as ProgressBar
 from rich.table import Table
 
-from vedette.runtime.parameters import PREFIX
 from vedette.runtime.settings import StoreSettings, load_settings
 from vedette.store.database import Database, StoreError
 from vedette.store.dialog_tables.tables import DialogTables
 from vedette.store.hash_tables import HashTable
 from vedette.store.redis_link import RedisAwayError, RedisLink
-from vedette_cli.commands.sip_options import fail
-from vedette_cli.commands.up import DataOption
-from vedette_cli.supervisor.control import NotRunningError, ask
+from vedette_cli.commands.in_database import database_of, running_stores
+from vedette_cli.commands.options import DataOption
+from vedette_cli.commands.terminal import fail
 from vedette_cli.tables.cached import CachedTables
 from vedette_cli.tables.kept import KeptDialogs
 from vedette_cli.tables.rows import PresentityRow, Progress, SubscriptionRow
@@ -94,22 +92,14 @@ class _Place:
 def _find(data: Path, redis_url: str | None) -> _Place:
     """The stores of the set that runs on the folder, else those of the parameters; ends the command without any."""
     if redis_url is None:
-        try:
-            answer = ask(data, {"command": "stores"})
-        except NotRunningError as error:
-            if f"{PREFIX}REDIS_URL" not in os.environ and f"{PREFIX}CONFIG" not in os.environ:
-                fail(f"{error}, or name the Redis with --redis-url")
-        else:
-            if "error" in answer:
-                fail(str(answer["error"]), 2)
-            return _Place(**answer)
+        stores = running_stores(data, "REDIS_URL", "the Redis with --redis-url")
+        if stores is not None:
+            return _Place(**stores)
     settings = load_settings(StoreSettings)
-    try:
-        db_url = settings.database_url()
-    except OSError as error:
-        fail(f"{PREFIX}DB_PASSWORD_FILE: {error}", 2)
     url = settings.redis_url if redis_url is None else redis_url
-    return _Place(db_url, url, settings.pres_htable_size, settings.subs_htable_size, settings.fallback2db)
+    return _Place(
+        database_of(settings), url, settings.pres_htable_size, settings.subs_htable_size, settings.fallback2db
+    )
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 import asyncio
 import os
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -11,10 +11,10 @@ import asyncpg
 import typer
 
 from vedette.runtime.settings import StoreSettings, TableSettings, load_settings, read_settings
-from vedette.store.migrations import MigrationError, apply, load
+from vedette.store.migrations import APPLIED, Migration, MigrationError, Phase, apply, load, missing, others_alive
 from vedette.store.operator_tables import KINDS, NameTakenError, name_tables
 from vedette.store.secrets import HMAC_SECRET, create
-from vedette_cli.commands.sip_options import fail
+from vedette_cli.commands.terminal import fail
 
 FOLDER = "migrations"
 CONNECT_PATIENCE = 30.0
@@ -27,6 +27,14 @@ class MigrateError(Exception):
 
 def migrate(
     database_url: Annotated[str | None, typer.Option(help="Postgres; VEDETTE_DB_URL where absent.")] = None,
+    phase: Annotated[
+        Phase | None,
+        typer.Option(
+            help="pre: what new code needs and old code runs on, before new processes start. "
+            "post: what removes the rest, after the last old process has ended. "
+            "Absent: pre, and post where no process of another version is alive.",
+        ),
+    ] = None,
 ) -> None:
     """Bring the database to the schema of this version, and make the views of the tables' other names."""
     url = database_url
@@ -36,7 +44,7 @@ def migrate(
         except OSError as error:
             fail(f"VEDETTE_DB_PASSWORD_FILE: {error}")
     try:
-        asyncio.run(bring_to_schema(url, typer.echo, table_names()))
+        asyncio.run(bring_to_schema(url, typer.echo, table_names(), phase))
     except MigrateError as error:
         fail(str(error))
 
@@ -49,10 +57,12 @@ def table_names() -> dict[str, str]:
     return found.table_names()
 
 
-async def bring_to_schema(url: str, say: Callable[[str], None], names: Mapping[str, str] = OWN_NAMES) -> None:
+async def bring_to_schema(
+    url: str, say: Callable[[str], None], names: Mapping[str, str] = OWN_NAMES, phase: Phase | None = None
+) -> None:
     """Apply what is missing, make the cluster secret, give tables their `names` (by kind), saying each step.
 
-    Raises MigrateError.
+    Without a phase `post` is left for later where processes of another version are alive. Raises MigrateError.
     """
     try:
         migrations = load(migrations_folder())
@@ -61,11 +71,14 @@ async def bring_to_schema(url: str, say: Callable[[str], None], names: Mapping[s
         raise MigrateError(str(error)) from None
     try:
         count = 0
-        async for migration in apply(connection, migrations):
-            say(f"applied {migration.number:04d} {migration.phase} {migration.name}")
-            count += 1
+        if phase is not Phase.POST:
+            count += await _apply(connection, migrations, Phase.PRE, say)
+        if phase is not Phase.PRE and await _post_may_be_applied(
+            connection, migrations, say, asked=phase is not None
+        ):
+            count += await _apply(connection, migrations, Phase.POST, say)
         if count == 0:
-            say(f"the schema is at {len(migrations):04d}, nothing to do")
+            say(f"the schema is at {await connection.fetchval(APPLIED):04d}, nothing to do")
         if await create(connection, HMAC_SECRET, lambda: secrets.token_bytes(32)):
             say("made the cluster secret")
         async for step in name_tables(connection, names):
@@ -74,6 +87,43 @@ async def bring_to_schema(url: str, say: Callable[[str], None], names: Mapping[s
         raise MigrateError(str(error)) from None
     finally:
         await connection.close()
+
+
+async def _apply(
+    connection: "asyncpg.Connection[asyncpg.Record]",
+    migrations: Sequence[Migration],
+    phase: Phase,
+    say: Callable[[str], None],
+) -> int:
+    """How many were applied."""
+    count = 0
+    async for migration in apply(connection, migrations, phase):
+        say(f"applied {migration.number:04d} {migration.phase} {migration.name}")
+        count += 1
+    return count
+
+
+async def _post_may_be_applied(
+    connection: "asyncpg.Connection[asyncpg.Record]",
+    migrations: Sequence[Migration],
+    say: Callable[[str], None],
+    *,
+    asked: bool,
+) -> bool:
+    """Whether old code has ended. Where it has not: MigrateError where `post` was asked for, else a word of it."""
+    waiting = await missing(connection, migrations, Phase.POST)
+    alive = await others_alive(connection) if waiting else []
+    if not alive:
+        return True
+    names = ", ".join(f"{migration.number:04d} post {migration.name}" for migration in waiting)
+    still = (
+        f"{names} has to wait for the end of {'; '.join(alive)}: "
+        "replace what is old, then run `vedette migrate --phase post`"
+    )
+    if asked:
+        raise MigrateError(still)
+    say(still)
+    return False
 
 
 async def _connect(url: str) -> "asyncpg.Connection[asyncpg.Record]":

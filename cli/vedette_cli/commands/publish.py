@@ -7,21 +7,20 @@ from typing import Annotated, Literal
 
 import typer
 
+from vedette_cli.commands.options import JsonOption
 from vedette_cli.commands.sip_options import (
     MAX_EXPIRES,
     CaOption,
-    JsonOption,
     PasswordOption,
     ServerOption,
     TransportOption,
     UserOption,
     check_uri,
-    fail,
     open_agent,
-    say,
     stop_at_signals,
     told,
 )
+from vedette_cli.commands.terminal import fail, say
 from vedette_cli.user_agent.agent import UserAgent
 from vedette_cli.user_agent.presence_document import ACTIVITIES, write
 from vedette_cli.user_agent.publisher import Publisher

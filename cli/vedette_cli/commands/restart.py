@@ -5,9 +5,8 @@ from typing import Annotated
 
 import typer
 
-from vedette_cli.commands.sip_options import JsonOption
+from vedette_cli.commands.options import DataOption, JsonOption
 from vedette_cli.commands.status import ask_set, show
-from vedette_cli.commands.up import DataOption
 
 PATIENCE = 900.0
 """Seconds; each process of a large set is waited for."""

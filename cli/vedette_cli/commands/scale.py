@@ -5,9 +5,9 @@ from typing import Annotated
 
 import typer
 
-from vedette_cli.commands.sip_options import JsonOption, fail
+from vedette_cli.commands.options import DataOption, JsonOption
 from vedette_cli.commands.status import ask_set, show
-from vedette_cli.commands.up import DataOption
+from vedette_cli.commands.terminal import fail
 
 
 def scale(

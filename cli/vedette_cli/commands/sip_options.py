@@ -2,12 +2,10 @@
 
 import asyncio
 import contextlib
-import os
 import signal
-import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Literal, NoReturn
+from typing import Annotated, Literal
 
 import typer
 
@@ -15,6 +13,7 @@ from vedette.sip.digest import Credentials
 from vedette.sip.errors import SipError
 from vedette.sip.uri import parse_uri
 from vedette.transport.tls import CertificateError, TlsContexts, TlsFiles
+from vedette_cli.commands.terminal import fail
 from vedette_cli.user_agent.agent import NoAnswerError, Server, UserAgent
 from vedette_cli.user_agent.publisher import RefusedError
 
@@ -32,13 +31,6 @@ UserOption = Annotated[str | None, typer.Option("--user", help="User name, where
 PasswordOption = Annotated[
     str | None, typer.Option("--password", help="Password; @FILE reads it from a file.", envvar="VEDETTE_PASSWORD")
 ]
-JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object for each line.")]
-
-
-def fail(message: str, code: int = 1) -> NoReturn:
-    """Say in one line what was wrong, and end with that code."""
-    sys.stderr.write(message + "\n")
-    raise typer.Exit(code)
 
 
 def check_uri(uri: str, name: str) -> str:
@@ -96,17 +88,6 @@ def told(presentity: str) -> Iterator[None]:
         fail(f"{presentity}: {error}")
     except SipError as error:
         fail(f"{presentity}: the server's answer cannot be read: {error.reason}")
-
-
-def say(line: str) -> bool:
-    """Print a line; False where nobody reads any more, as behind `| head -1`."""
-    try:
-        typer.echo(line)
-    except BrokenPipeError:
-        # Python itself writes to stdout once more at its end
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return False
-    return True
 
 
 def stop_at_signals(stop: asyncio.Event) -> None:

@@ -9,8 +9,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from vedette_cli.commands.sip_options import JsonOption, fail
-from vedette_cli.commands.up import DataOption
+from vedette_cli.commands.options import DataOption, JsonOption
+from vedette_cli.commands.terminal import fail
 from vedette_cli.supervisor.control import NotRunningError, StillAtWorkError, ask
 
 STATUS_PATIENCE = 10.0
@@ -68,3 +68,5 @@ def show(answer: dict[str, Any], *, as_json: bool) -> None:
     others = [f"{name.upper()} {answer[name]}" for name in ("tls", "ws", "wss") if name in answer]
     if others:
         console.print("   ".join(others))
+    if "metrics" in answer:  # a set of release 0.1.0 has none
+        console.print(f"metrics: {answer['metrics']} (targets for Prometheus)")

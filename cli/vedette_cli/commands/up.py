@@ -6,14 +6,13 @@ from typing import Annotated, Literal
 
 import typer
 
-from vedette_cli.commands.sip_options import fail
+from vedette_cli.commands.options import DataOption
+from vedette_cli.commands.terminal import fail
 from vedette_cli.configuration.check import unknown
 from vedette_cli.configuration.services import NoServiceError, settings_classes
 from vedette_cli.supervisor.folders import SetupError
 from vedette_cli.supervisor.options import MOST_PROCESSES, UpOptions
 from vedette_cli.supervisor.supervisor import Supervisor
-
-DataOption = Annotated[Path, typer.Option("--data", help="Folder for data, secrets and logs.")]
 
 
 def up(
@@ -56,6 +55,13 @@ def up(
             "Without it VEDETTE_AUTH, else none on this machine alone and digest where others reach it."
         ),
     ] = None,
+    api_auth: Annotated[
+        Literal["none", "token"] | None,
+        typer.Option(
+            help="Who may use REST: everybody on this machine, or tokens (vedette token). "
+            "Without it VEDETTE_API_AUTH, else none."
+        ),
+    ] = None,
     advertise: Annotated[
         str | None,
         typer.Option(
@@ -82,6 +88,7 @@ def up(
         database_url=database_url,
         redis_url=redis_url,
         auth=auth,
+        api_auth=api_auth,
         advertise=advertise,
     )
     try:

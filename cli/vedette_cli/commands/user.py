@@ -1,48 +1,31 @@
 """`vedette user`: who may prove with digest who they are (`auth=digest`)."""
 
-import asyncio
 import getpass
 import json
-import os
 import sys
-from collections.abc import Awaitable, Callable
+from datetime import datetime
 from pathlib import Path
-from typing import Annotated, TypeVar
-from urllib.parse import unquote
+from typing import Annotated
 
-import asyncpg
 import typer
 
-from vedette.runtime.parameters import PREFIX
-from vedette.runtime.settings import StoreSettings, load_settings
-from vedette.sip.errors import SipError
-from vedette.sip.uri import address_of_record, split_aor
 from vedette.store import subscribers
-from vedette_cli.commands.sip_options import fail
-from vedette_cli.commands.up import DataOption
-from vedette_cli.supervisor.control import NotRunningError, ask
+from vedette_cli.commands.audited import write_down
+from vedette_cli.commands.in_database import Connection, DatabaseOption, find_database, in_database
+from vedette_cli.commands.options import DataOption, JsonOption
+from vedette_cli.commands.rest_command import InsteadOption, TokenFileOption, asking
+from vedette_cli.commands.terminal import fail
 
 user_app = typer.Typer(help="The users who prove with digest who they are (auth=digest).", no_args_is_help=True)
 
-MAX_NAME = 255
-MAX_PASSWORD = 1024
-CONNECT_PATIENCE = 5.0
 
 NameArgument = Annotated[str, typer.Argument(metavar="USER@DOMAIN", help="Like alice@example.com.")]
-DatabaseOption = Annotated[
-    str | None,
-    typer.Option(
-        "--database-url", help="This Postgres, where no set runs on --data; VEDETTE_DB_URL where it is absent, too."
-    ),
-]
 PasswordFileOption = Annotated[
     Path | None,
     typer.Option(
         "--password-file", help="Read the password from this file; without it, it is asked for, or read from stdin."
     ),
 ]
-
-Answer = TypeVar("Answer")
 
 
 @user_app.callback()
@@ -56,12 +39,27 @@ def add(
     password_file: PasswordFileOption = None,
     data: DataOption = Path(".vedette"),
     database_url: DatabaseOption = None,
+    api: InsteadOption = None,
+    token_file: TokenFileOption = None,
 ) -> None:
     """Add a user. What is stored is a hash of the password for each algorithm, never the password."""
     username, domain = _split(name)
-    url = _database(data, database_url)
+    if api is not None and database_url is None:
+        with asking(data, api, token_file) as rest:
+            asked = {"user": f"{username}@{domain}", "password": _read_password(password_file)}
+            rest.client.call("POST", "users", body=asked)
+        typer.echo(f"added {username}@{domain}")
+        return
+    url = find_database(data, database_url)
     secrets = subscribers.secrets_of(username, domain, _read_password(password_file))
-    if not _run(url, lambda connection: subscribers.add(connection, username, domain, secrets)):
+
+    async def work(connection: Connection) -> bool:
+        added = await subscribers.add(connection, username, domain, secrets)
+        if added:
+            await write_down(connection, "add_user", f"{username}@{domain}", 201, domain=domain)
+        return added
+
+    if not in_database(url, work):
         fail(f"{username}@{domain} is there already; a new password: vedette user passwd {username}@{domain}")
     typer.echo(f"added {username}@{domain}")
 
@@ -72,21 +70,54 @@ def passwd(
     password_file: PasswordFileOption = None,
     data: DataOption = Path(".vedette"),
     database_url: DatabaseOption = None,
+    api: InsteadOption = None,
+    token_file: TokenFileOption = None,
 ) -> None:
     """Give a user a new password."""
     username, domain = _split(name)
-    url = _database(data, database_url)
+    if api is not None and database_url is None:
+        with asking(data, api, token_file) as rest:
+            asked = {"password": _read_password(password_file)}
+            rest.client.call("PUT", "users", f"{username}@{domain}", "password", body=asked)
+        typer.echo(f"changed the password of {username}@{domain}")
+        return
+    url = find_database(data, database_url)
     secrets = subscribers.secrets_of(username, domain, _read_password(password_file))
-    if not _run(url, lambda connection: subscribers.change(connection, username, domain, secrets)):
+
+    async def work(connection: Connection) -> bool:
+        changed = await subscribers.change(connection, username, domain, secrets)
+        if changed:
+            await write_down(connection, "set_password", f"{username}@{domain}", 200, domain=domain)
+        return changed
+
+    if not in_database(url, work):
         fail(f"there is no user {username}@{domain}")
     typer.echo(f"changed the password of {username}@{domain}")
 
 
 @user_app.command("remove")
-def remove(name: NameArgument, data: DataOption = Path(".vedette"), database_url: DatabaseOption = None) -> None:
+def remove(
+    name: NameArgument,
+    data: DataOption = Path(".vedette"),
+    database_url: DatabaseOption = None,
+    api: InsteadOption = None,
+    token_file: TokenFileOption = None,
+) -> None:
     """Remove a user. Edges may know him for users_max_age seconds more; his publications and dialogs run out."""
     username, domain = _split(name)
-    if not _run(_database(data, database_url), lambda connection: subscribers.remove(connection, username, domain)):
+    if api is not None and database_url is None:
+        with asking(data, api, token_file) as rest:
+            rest.client.call("DELETE", "users", f"{username}@{domain}")
+        typer.echo(f"removed {username}@{domain}")
+        return
+
+    async def work(connection: Connection) -> bool:
+        removed = await subscribers.remove(connection, username, domain)
+        if removed:
+            await write_down(connection, "remove_user", f"{username}@{domain}", 204, domain=domain)
+        return removed
+
+    if not in_database(find_database(data, database_url), work):
         fail(f"there is no user {username}@{domain}")
     typer.echo(f"removed {username}@{domain}")
 
@@ -96,31 +127,37 @@ def list_users(
     domain: Annotated[str | None, typer.Option(help="Only those of this domain.")] = None,
     data: DataOption = Path(".vedette"),
     database_url: DatabaseOption = None,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object for each line.")] = False,
+    api: InsteadOption = None,
+    token_file: TokenFileOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """List the users, and when each one's password was set."""
     wanted = domain.lower() if domain is not None else None
-    for row in _run(_database(data, database_url), lambda connection: subscribers.users(connection, wanted)):
-        changed = row["changed"].isoformat(timespec="seconds")
-        if as_json:
-            typer.echo(json.dumps({"username": row["username"], "domain": row["domain"], "changed": changed}))
-        else:
-            typer.echo(f"{row['username']}@{row['domain']}  {changed}")
+    if api is not None and database_url is None:
+        with asking(data, api, token_file) as rest:
+            for item in rest.client.items("users", query={"domain": wanted}):
+                _say(item["user"], item["domain"], datetime.fromisoformat(item["changed"]), as_json=as_json)
+        return
+    for row in in_database(
+        find_database(data, database_url), lambda connection: subscribers.users(connection, wanted)
+    ):
+        _say(row["username"], row["domain"], row["changed"], as_json=as_json)
+
+
+def _say(username: str, domain: str, changed: datetime, *, as_json: bool) -> None:
+    when = changed.isoformat(timespec="seconds")
+    if as_json:
+        typer.echo(json.dumps({"username": username, "domain": domain, "changed": when}))
+    else:
+        typer.echo(f"{username}@{domain}  {when}")
 
 
 def _split(name: str) -> tuple[str, str]:
     """User name, as digest has it, and domain; ends the command where the name is none."""
-    text = name if name.startswith(("sip:", "sips:")) else f"sip:{name}"
     try:
-        username, domain = split_aor(address_of_record(text))
-    except SipError as error:
-        fail(f"{name!r} is no name of a user ({error.reason}); write it like alice@example.com", 2)
-    username = unquote(username)
-    if not username or len(username) > MAX_NAME or len(domain) > MAX_NAME:
-        fail(f"{name!r} is no name of a user; write it like alice@example.com", 2)
-    if ":" in username or not username.isprintable():
-        fail(f"{name!r}: digest has no user name with a colon or a control character", 2)
-    return username, domain
+        return subscribers.name_of(name)
+    except ValueError as error:
+        fail(f"{error}; write it like alice@example.com", 2)
 
 
 def _read_password(file: Path | None) -> str:
@@ -139,43 +176,6 @@ def _read_password(file: Path | None) -> str:
     password = password.rstrip("\r\n")
     if not password:
         fail("the password is empty", 2)
-    if len(password) > MAX_PASSWORD or not password.isprintable():
-        fail(f"the password has a control character, or more than {MAX_PASSWORD} characters", 2)
+    if len(password) > subscribers.MAX_PASSWORD or not password.isprintable():
+        fail(f"the password has a control character, or more than {subscribers.MAX_PASSWORD} characters", 2)
     return password
-
-
-def _database(data: Path, database_url: str | None) -> str:
-    """The database of the option, of the set that runs on the folder, or of the parameters."""
-    if database_url is not None:
-        return database_url
-    try:
-        answer = ask(data, {"command": "stores"})
-    except NotRunningError as error:
-        if f"{PREFIX}DB_URL" not in os.environ and f"{PREFIX}CONFIG" not in os.environ:
-            fail(f"{error}, or name the database with --database-url")
-    else:
-        if "error" in answer:
-            fail(str(answer["error"]), 2)
-        return str(answer["db_url"])
-    try:
-        return load_settings(StoreSettings).database_url()
-    except OSError as error:
-        fail(f"{PREFIX}DB_PASSWORD_FILE: {error}", 2)
-
-
-def _run(url: str, work: Callable[[subscribers.Connection], Awaitable[Answer]]) -> Answer:
-    """What the work has found in the database; ends the command where it cannot be reached."""
-
-    async def connected() -> Answer:
-        connection = await asyncpg.connect(url, timeout=CONNECT_PATIENCE)
-        try:
-            return await work(connection)
-        finally:
-            await connection.close()
-
-    try:
-        return asyncio.run(connected())
-    except asyncpg.UndefinedTableError:
-        fail("the database has no table subscriber; bring it to the schema with vedette migrate")
-    except (OSError, TimeoutError, ValueError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-        fail(f"Postgres: {str(error) or type(error).__name__}")

@@ -8,21 +8,21 @@ from typing import Annotated
 
 import typer
 
+from vedette_cli.commands.options import JsonOption
 from vedette_cli.commands.sip_options import (
     MAX_EXPIRES,
     PATIENCE,
     CaOption,
-    JsonOption,
     PasswordOption,
     ServerOption,
     TransportOption,
     UserOption,
     check_uri,
     open_agent,
-    say,
     stop_at_signals,
     told,
 )
+from vedette_cli.commands.terminal import say
 from vedette_cli.user_agent.agent import NoAnswerError, UserAgent
 from vedette_cli.user_agent.presence_document import DocumentError, Summary, summarize
 from vedette_cli.user_agent.publisher import RefusedError

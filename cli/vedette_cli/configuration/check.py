@@ -2,14 +2,16 @@
 
 import difflib
 import os
-import tomllib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from vedette.runtime.parameters import PREFIX, REPLACED, environment_name, remarks
-from vedette.runtime.settings import ServiceSettings, config_file, read_settings
+from vedette.runtime.settings import ServiceSettings, read_settings
+from vedette_cli.configuration.file import names_in_file
 
-NO_PARAMETERS = frozenset({"config", "migrations", "password", "shared", "vectors", "full"})
+NO_PARAMETERS = frozenset(
+    {"api", "config", "full", "migrations", "password", "shared", "token", "token_file", "vectors"}
+)
 """Names of ours in the environment that are no parameters of a service."""
 
 
@@ -53,7 +55,7 @@ def unknown(known: set[str]) -> list[str]:
             lines.append(f"{name} {_nobody_reads(bare, known, environment_name)}")
     lines += [
         f"{name} in {os.environ[f'{PREFIX}CONFIG']} {_nobody_reads(name.lower(), known, str)}"
-        for name in _names_in_file()
+        for name in names_in_file()
         if name not in known
     ]
     return lines
@@ -64,11 +66,3 @@ def _nobody_reads(name: str, known: Iterable[str], written: Callable[[str], str]
         return f"is no parameter of Vedette. {REPLACED[name]}"
     nearest = difflib.get_close_matches(name, list(known), n=1)
     return f"is no parameter.{f' Is it {written(nearest[0])}?' if nearest else ''}"
-
-
-def _names_in_file() -> list[str]:
-    try:
-        file = config_file()
-        return [] if file is None else list(tomllib.loads(file.read_text(encoding="utf-8")))
-    except (OSError, ValueError):
-        return []

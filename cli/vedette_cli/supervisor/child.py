@@ -1,11 +1,13 @@
 """A child process that cannot outlive us."""
 
 import asyncio
+import contextlib
 import ctypes
 import os
 import signal
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Protocol
 
 from vedette_cli.supervisor.unprivileged import RunAs
 
@@ -13,7 +15,9 @@ _PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-def _die_with_parent(number: int, parent: int) -> Callable[[], None]:
+def die_with_parent(number: int, parent: int) -> Callable[[], None]:
+    """What a child of the process `parent` calls before its program starts, to get a signal when that ends."""
+
     def prepare() -> None:
         _libc.prctl(_PR_SET_PDEATHSIG, number, 0, 0, 0)
         if os.getppid() != parent:
@@ -48,14 +52,31 @@ async def spawn(
             stderr=output,
             env=None if environment is None else dict(environment),
             start_new_session=True,
-            preexec_fn=_die_with_parent(death_signal, os.getpid()),
+            preexec_fn=die_with_parent(death_signal, os.getpid()),
             pass_fds=tuple(pass_fds),
             cwd=cwd,
             **switch,  # type: ignore[arg-type]
         )
 
 
-async def stop(process: asyncio.subprocess.Process, *, number: int = signal.SIGTERM, patience: float) -> None:
+class Process(Protocol):
+    """A process as far as ending it needs it."""
+
+    @property
+    def returncode(self) -> int | None:
+        """None while it runs."""
+
+    async def wait(self) -> int:
+        """Return when it has ended."""
+
+    def send_signal(self, number: int, /) -> None:
+        """Send it a signal."""
+
+    def kill(self) -> None:
+        """Send it SIGKILL."""
+
+
+async def stop(process: Process, *, number: int = signal.SIGTERM, patience: float) -> None:
     """End a child: a signal, and after `patience` seconds SIGKILL."""
     if process.returncode is not None:
         return
@@ -64,7 +85,8 @@ async def stop(process: asyncio.subprocess.Process, *, number: int = signal.SIGT
         async with asyncio.timeout(patience):
             await process.wait()
     except TimeoutError:
-        process.kill()
+        with contextlib.suppress(ProcessLookupError):  # it has ended at the last moment
+            process.kill()
         await process.wait()
     except ProcessLookupError:
         await process.wait()

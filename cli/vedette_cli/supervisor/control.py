@@ -63,7 +63,7 @@ def ask(data: Path, request: dict[str, Any], *, timeout: float | None = None) ->
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
         connection.settimeout(timeout)
         try:
-            connection.connect(str(Folders(data.absolute()).control))
+            connection.connect(str(Folders(data.resolve()).control))
             connection.sendall(json.dumps(request).encode() + b"\n")
             with connection.makefile("rb") as answer:
                 line = answer.readline()

@@ -5,9 +5,6 @@ import importlib.util
 from pathlib import Path
 from urllib.parse import quote
 
-import redis.asyncio
-from redis.exceptions import RedisError
-
 from vedette_cli.supervisor.child import spawn, stop, tail
 from vedette_cli.supervisor.folders import Folders, SetupError
 from vedette_cli.supervisor.unprivileged import RunAs, reachable, require_open_way
@@ -70,22 +67,26 @@ class EmbeddedRedis:
             user=self._user,
             cwd=self._folders.redis,
         )
-        client = redis.asyncio.Redis.from_url(self.url())
         try:
             async with asyncio.timeout(START_PATIENCE):
-                while True:
+                while not await self._answers():
                     if self._process.returncode is not None:
                         raise SetupError(f"Redis ended at its start:\n{tail(self._log)}")
-                    try:
-                        await client.ping()
-                    except (RedisError, OSError):
-                        await asyncio.sleep(0.02)
-                    else:
-                        return
+                    await asyncio.sleep(0.02)
         except TimeoutError:
             raise SetupError(f"Redis does not answer after {START_PATIENCE:g} s:\n{tail(self._log)}") from None
-        finally:
-            await client.aclose()
+
+    async def _answers(self) -> bool:
+        """Whether it serves. The client for Redis would take longer to import than this to ask."""
+        try:
+            reader, writer = await asyncio.open_unix_connection(self._socket)
+            try:
+                writer.write(b"PING\r\n")
+                return await reader.readline() == b"+PONG\r\n"
+            finally:
+                writer.close()
+        except OSError:
+            return False
 
     async def stop(self, patience: float = 2.0) -> None:
         """Stop the server; after `patience` seconds SIGKILL."""

@@ -32,6 +32,7 @@ class UpOptions:
     database_url: str | None
     redis_url: str | None
     auth: str | None
+    api_auth: str | None
     advertise: str | None
 
     @property

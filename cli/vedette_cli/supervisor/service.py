@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from vedette_cli.supervisor.child import spawn, stop, tail
+from vedette_cli.supervisor.child import stop, tail
 from vedette_cli.supervisor.folders import SetupError
+from vedette_cli.supervisor.forking import Forked, Forks
 
 READY_PATIENCE = 40.0
 SHORTEST_LIFE = 2.0
@@ -44,6 +45,7 @@ class Service:
         kind: Kind,
         index: int,
         *,
+        forks: Forks,
         environment: Mapping[str, str],
         log: Path,
         changed: Callable[["Service"], None],
@@ -56,10 +58,11 @@ class Service:
         self.facts: dict[str, str] = {}
         """What the process said when it was ready: its addresses and instance; empty while it is not."""
         self.restarts = 0
+        self._forks = forks
         self._environment = environment
         self._log = log
         self._changed = changed
-        self._process: asyncio.subprocess.Process | None = None
+        self._process: Forked | None = None
         self._task: asyncio.Task[None] | None = None
         self._stopping = False
 
@@ -85,12 +88,8 @@ class Service:
         reader, writer = os.pipe()
         spoken = os.fdopen(reader, "rb", buffering=0)
         try:
-            environment = {**self._environment, "VEDETTE_READY_FD": str(writer)}
-            self._process = await spawn(
-                [sys.executable, "-m", self.kind.module],
-                log=self._log,
-                environment=environment,
-                pass_fds=(writer,),
+            self._process = await self._forks.fork(
+                self.kind.module, environment=self._environment, log=self._log, ready=writer
             )
         except BaseException:
             spoken.close()

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import http.client
 import itertools
 import os
 import signal
@@ -10,21 +11,24 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-import aiohttp
-
 from vedette.rpc.client import NotDoneError, OutcomeUnknownError, Peer, Peers
 from vedette.rpc.contract import Hello
 from vedette.rpc.discovery import Discovery
 from vedette.rpc.token import RpcToken
+from vedette.runtime.health import READYZ
+from vedette.runtime.health import ask as ask_service
 from vedette.runtime.parameters import PREFIX
 from vedette.runtime.process import Identity
-from vedette.runtime.settings import StoreSettings
+from vedette.runtime.settings import StoreSettings, given
 from vedette_cli.commands.migrate import MigrateError, bring_to_schema, make_secret_files, table_names
+from vedette_cli.configuration.file import names_in_file
 from vedette_cli.supervisor import leftovers
 from vedette_cli.supervisor.control import ControlServer
 from vedette_cli.supervisor.embedded_postgres import EmbeddedPostgres, empty
 from vedette_cli.supervisor.embedded_redis import EmbeddedRedis
 from vedette_cli.supervisor.folders import SetupError, open_data_folder
+from vedette_cli.supervisor.forking import Forks
+from vedette_cli.supervisor.metrics_targets import write_targets
 from vedette_cli.supervisor.options import MOST_PROCESSES, Ports, UpOptions, check_addresses
 from vedette_cli.supervisor.own_certificate import own_certificate
 from vedette_cli.supervisor.peer_lists import PeerLists
@@ -46,6 +50,14 @@ KEEP_PATIENCE = 20.0
 SERVER_PATIENCE = 2.0
 CATCH_UP_INTERVAL = 1.0
 
+_OPEN = (
+    "  watchers  default_rule=allow: who has no rules is seen by everybody; with VEDETTE_DEFAULT_RULE=confirm they "
+    "wait for a decision"
+)
+_IN_REDIS = (
+    "  dialogs   fallback2db=0: subscriptions are in Redis, and the newest are lost with it; nobody is kept waiting, "
+    "and decisions of rules are not listed (docs/modes.md)"
+)
 _AUTH = {
     "none": "auth=none: whoever reaches it may publish and watch",
     "digest": "auth=digest: users and trusted peers may publish and watch",
@@ -63,10 +75,12 @@ class Supervisor:
         self._say = say
         self._services: dict[str, list[Service]] = {name: [] for name in KINDS}
         self._servers: list[EmbeddedPostgres | EmbeddedRedis] = []
-        self._server_tasks: list[asyncio.Task[None]] = []
+        self._server_tasks: list[asyncio.Task[object]] = []
         self._unremembered = False
         self._ports = Ports(options.sip_port, options.api_port, {})
         self._own_certificate: Path | None = None
+        self._opened = False
+        """Whether it is we who let everybody watch, and so have to say it."""
         self._dialogs_in_redis = False
         self._stopping = False
         self._scaling = asyncio.Lock()
@@ -78,6 +92,8 @@ class Supervisor:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
         self._folders, lock = open_data_folder(self._options.data)
+        modules = sorted({kind.module for kind in KINDS.values()})
+        self._forks = Forks(modules, self._folders.logs / "fork-server.log")
         control = ControlServer(self._folders.control, self._control)
         starting = asyncio.create_task(self._start())
         stopped = asyncio.create_task(stop.wait())
@@ -122,6 +138,7 @@ class Supervisor:
         for log in folders.logs.glob("*.log"):
             if log.stat().st_size > LARGEST_LOG:
                 log.replace(log.with_suffix(".log.1"))
+        self._server_tasks.append(asyncio.create_task(self._forks.start()))  # which imports while the servers start
         database_url, redis_url = await self._start_servers()
         await self._migrate(database_url)
         self._environment = self._service_environment(database_url, redis_url)
@@ -195,10 +212,13 @@ class Supervisor:
     def _service_environment(self, database_url: str, redis_url: str) -> dict[str, str]:
         options = self._options
         environment = {name: value for name, value in os.environ.items() if name != "VEDETTE_READY_FD"}
+        if "VEDETTE_REGISTRAR" not in environment and "registrar" not in names_in_file():
+            environment["VEDETTE_REGISTRAR"] = "on"
         own = {
             "PYTHONUNBUFFERED": "1",
             "VEDETTE_RPC_HOST": "127.0.0.1",
             "VEDETTE_RPC_PORT": "0",
+            "VEDETTE_METRICS_HOST": "127.0.0.1",
             "VEDETTE_RPC_TOKEN_FILE": str(self._folders.secrets / "rpc_token"),
             "VEDETTE_DB_URL": database_url,
             "VEDETTE_REDIS_URL": redis_url,
@@ -211,10 +231,17 @@ class Supervisor:
             "VEDETTE_API_HOST": "127.0.0.1",
             "VEDETTE_API_PORT": str(self._ports.api),
         }
+        if environment.get("VEDETTE_METRICS_PORT"):  # one port cannot be everybody's; an empty one says: no metrics
+            own["VEDETTE_METRICS_PORT"] = "0"
         if options.database_url is None:
             own["VEDETTE_DB_PASSWORD_FILE"] = str(self._folders.secrets / "database_password")
         if options.auth is not None:
             own["VEDETTE_AUTH"] = options.auth
+        if options.api_auth is not None:
+            own["VEDETTE_API_AUTH"] = options.api_auth
+        if "default_rule" not in given(StoreSettings):
+            own["VEDETTE_DEFAULT_RULE"] = "allow"
+            self._opened = True
         if options.advertise is not None:
             own["VEDETTE_SERVER_ADDRESS"] = options.advertise
         own |= self._tls_environment(environment)
@@ -269,7 +296,7 @@ class Supervisor:
     def _make(self, kind: Kind, index: int) -> Service:
         environment = self._environment | {"VEDETTE_ROLE": "api" if kind is API else "core"}
         log = self._folders.logs / f"{kind.name}-{index}.log"
-        return Service(kind, index, environment=environment, log=log, changed=self._changed)
+        return Service(kind, index, forks=self._forks, environment=environment, log=log, changed=self._changed)
 
     async def _shrink(self, kind: Kind, count: int) -> None:
         """End the processes with the highest numbers; each gives what it has in hand a moment to end."""
@@ -309,6 +336,8 @@ class Supervisor:
                 self._peers.put(service.kind.name, service.number, address)
         except OSError as error:
             self._say(f"cannot write the list of peers, which is tried again: {error}")
+        with contextlib.suppress(OSError):  # written anew with the next change
+            write_targets(self._targets_file, self._all())
         self._remember()
 
     async def _catch_up(self) -> None:
@@ -322,24 +351,20 @@ class Supervisor:
 
     async def _wait_until_ready(self) -> None:
         """Return when /readyz says so. Raises SetupError where it does not in time."""
-        url = f"http://{self._services['api'][0].facts['address']}/readyz"
+        address = self._services["api"][0].facts["address"]
         problem = "no answer"
-        async with aiohttp.ClientSession() as session:
-            try:
-                async with asyncio.timeout(READY_PATIENCE):
-                    while True:
-                        try:
-                            async with session.get(url) as response:
-                                if response.status == 200:
-                                    return
-                                problem = await response.text()
-                        except aiohttp.ClientError as error:
-                            problem = str(error)
-                        await asyncio.sleep(0.05)
-            except TimeoutError:
-                raise SetupError(f"the set is not ready after {READY_PATIENCE:g} seconds: {problem}") from None
+        try:
+            async with asyncio.timeout(READY_PATIENCE):
+                while problem := await asyncio.to_thread(_what_is_missing, address):
+                    await asyncio.sleep(0.05)
+        except TimeoutError:
+            raise SetupError(f"the set is not ready after {READY_PATIENCE:g} seconds: {problem}") from None
 
     # while running
+
+    @property
+    def _targets_file(self) -> Path:
+        return self._folders.run / "metrics.json"
 
     @property
     def _leftovers_file(self) -> Path:
@@ -349,6 +374,7 @@ class Supervisor:
         processes = [server.process for server in self._servers]
         pids = [process.pid for process in processes if process is not None and process.returncode is None]
         pids += [service.pid for service in self._all() if service.pid is not None]
+        pids += self._forks.pids
         try:
             leftovers.remember(self._leftovers_file, pids)
         except OSError as error:
@@ -365,8 +391,12 @@ class Supervisor:
         match request["command"]:
             case "status":
                 return await self._status()
+            case "api":
+                return {"api": self._api_url()}
             case "stores":
                 return self._store_parameters()
+            case "watchers":
+                return self._watcher_parameters()
             case "parameters":
                 return self._parameters()
             case "scale":
@@ -380,6 +410,13 @@ class Supervisor:
         settings = StoreSettings()
         names = ("pres_htable_size", "subs_htable_size", "fallback2db")
         return {**{name: getattr(settings, name) for name in names}, **self._store_urls}
+
+    def _watcher_parameters(self) -> dict[str, Any]:
+        """Who may watch where nobody has decided, as the services have it."""
+        settings = StoreSettings()
+        names = ("dialog_rule", "force_active", "enable_sphere_check", "sip_uri_match", "mix_dialog_presence")
+        found = {name: getattr(settings, name) for name in names}
+        return {**found, "default_rule": "allow" if self._opened else settings.default_rule}
 
     def _parameters(self) -> dict[str, Any]:
         """The parameters that the services are given, and the names of those that this command says itself."""
@@ -411,6 +448,7 @@ class Supervisor:
             if name not in KINDS:
                 raise ValueError(f"{name!r} cannot be restarted; these can: {', '.join(KINDS)}")
         async with self._scaling:
+            self._forks.renew()
             for name in RESTART_ORDER:
                 for service in list(self._services[name]) if not names or name in names else ():
                     if self._stopping:
@@ -445,6 +483,7 @@ class Supervisor:
                     "index": service.index,
                     "pid": service.pid,
                     "address": service.facts.get("address", ""),
+                    "metrics": service.facts.get("metrics", ""),
                     "ready": hello.ready if hello is not None else service.kind is API and bool(service.facts),
                     "restarts": service.restarts,
                 }
@@ -454,6 +493,7 @@ class Supervisor:
             **{name: self._address(port) for name, port in self._ports.others.items()},
             "api": self._api_url(),
             "data": str(self._folders.data),
+            "metrics": str(self._targets_file),
             "processes": processes,
         }
 
@@ -500,6 +540,9 @@ class Supervisor:
                 else []
             ),
             f"  REST      {self._api_url()}/api/v1/presentities  (whether all is well: {self._api_url()}/readyz)",
+            f"  metrics   {self._targets_file} (where Prometheus reads them: file_sd_configs)",
+            *([_OPEN] if self._opened else []),
+            *([_IN_REDIS] if self._dialogs_in_redis else []),
             f"  data      {self._folders.data} (logs in {self._folders.logs})",
         ]
         lines += [
@@ -535,7 +578,7 @@ class Supervisor:
                 *(service.stop(self._stop_patience(name)) for name in names for service in self._services[name])
             )
         left = max(SERVER_PATIENCE, ends - asyncio.get_running_loop().time())
-        await asyncio.gather(*(server.stop(left) for server in self._servers))
+        await asyncio.gather(*(server.stop(left) for server in self._servers), self._forks.stop(left))
         for task in self._server_tasks:
             task.cancel()
         await asyncio.gather(*self._server_tasks, return_exceptions=True)
@@ -544,6 +587,15 @@ class Supervisor:
     def _stop_patience(self, name: str) -> float:
         """Seconds that a service of this kind may take to end."""
         return KEEP_PATIENCE if self._dialogs_in_redis and name != "edge" else STOP_PATIENCE[name]
+
+
+def _what_is_missing(api: str) -> str:
+    """What /readyz says is missing; "" where nothing is."""
+    try:
+        status, text = ask_service(api, "GET", READYZ)
+    except (OSError, http.client.HTTPException) as error:
+        return str(error) or type(error).__name__
+    return "" if status == http.client.OK else text.decode()
 
 
 def _server_name(server: EmbeddedPostgres | EmbeddedRedis) -> str:

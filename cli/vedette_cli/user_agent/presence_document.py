@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from lxml import etree
 
-from vedette.documents.pidf import DATA_MODEL, PIDF, RPID
+from vedette.documents.presence_schema import DATA_MODEL, PIDF, RPID
 from vedette.documents.xml_reader import DocumentError, read_document
 
 ACTIVITIES = (

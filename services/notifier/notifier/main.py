@@ -2,29 +2,40 @@
 
 import asyncio
 import contextlib
+from collections.abc import Callable, Coroutine
 
 import structlog
 
+from notifier.adapters.bindings import BindingTable
+from notifier.adapters.census import Census
 from notifier.adapters.liveness import Liveness
+from notifier.adapters.metrics import METRICS, NotifierParts
 from notifier.adapters.postgres import NotifierStore
+from notifier.adapters.recount import Recount
 from notifier.adapters.redis_dialogs import RedisDialogStore
-from notifier.adapters.rpc import LeavingHandler, OutcomesHandler
+from notifier.adapters.rpc import CleanupHandler, LeavingHandler, OutcomesHandler
 from notifier.adapters.state_reader import StateReader
 from notifier.domain.views import Views
 from notifier.flows.delivery import Delivery
 from notifier.flows.expiry import Expiry
+from notifier.flows.following import Following
+from notifier.flows.judging import Judging
+from notifier.flows.live_events import LiveOutcomes
 from notifier.flows.recovery import Recovery
 from notifier.flows.settling import Settling
 from notifier.settings import NotifierSettings
 from vedette.events.package import Preferences
 from vedette.rpc.client import Peers
-from vedette.rpc.contract import LEAVING, OUTCOMES
+from vedette.rpc.contract import CLEANUP, LEAVING, OUTCOMES, REPORT, TRACE
 from vedette.rpc.discovery import Discovery
 from vedette.rpc.server import HttpServer, rpc_app
 from vedette.runtime.dialogs import DialogsInRedis, open_dialogs
 from vedette.runtime.heartbeat import Heartbeat
+from vedette.runtime.journal import Journal, TraceHandler
 from vedette.runtime.logs import configure
+from vedette.runtime.metrics import Metrics
 from vedette.runtime.process import Identity, Tasks, announce_ready, run_service, unless_stopped
+from vedette.runtime.report import Reporter
 from vedette.runtime.settings import load_settings
 from vedette.runtime.start import (
     open_database,
@@ -35,9 +46,13 @@ from vedette.runtime.start import (
     wait_for_schema,
     wait_until_ready,
 )
+from vedette.runtime.store_metrics import METRICS as STORE_METRICS
+from vedette.runtime.store_metrics import StoreParts
+from vedette.store.authorization import Rulebooks
 from vedette.store.bell import BellListener, ring
 from vedette.store.database import Database, StoreError
 from vedette.store.hash_tables import HashTable
+from vedette.store.live_feed import LiveFeed
 from vedette.store.redis_link import RedisAwayError, RedisLink
 
 DRAIN = 3.0
@@ -68,9 +83,10 @@ async def _serve(settings: NotifierSettings, identity: Identity, stop: asyncio.E
     store, cached = _store(settings, identity, database, in_redis, link)
     reader = StateReader(store, published, cached, remember=settings.remember_dialogs)
     edges = Peers(Discovery(settings.edge_peers), token=token, who=identity.hello)
-    liveness = Liveness(database, identity.instance)
+    journal = Journal(settings.trace_buffer, verbose=settings.log_level == "debug")
+    liveness = Liveness(database, identity.instance, lambda: recovery.claims_lost())
     heartbeat = Heartbeat(identity, database)
-    bell = BellListener(link, heard=lambda: delivery.wake())
+    bell = BellListener(link, identity.instance, heard=lambda: delivery.wake())
     recovery = Recovery(
         identity.instance,
         store,
@@ -79,23 +95,32 @@ async def _serve(settings: NotifierSettings, identity: Identity, stop: asyncio.E
         wake=lambda: delivery.wake(),
         beats=lambda: heartbeat.unbroken,
     )
+    views = _views(settings)
     delivery = Delivery(
         store,
         reader,
-        Views(
-            settings.remember_documents,
-            offline_body=bool(settings.notify_offline_body),
-            preferences=Preferences(force_single_dialog=bool(settings.force_single_dialog)),
-            mix_dialog_presence=bool(settings.mix_dialog_presence),
-        ),
+        views,
         edges,
+        Judging(Rulebooks(database), reader, store, settings.defaults()),
         bell_heard=lambda: bell.connected,
+        found=bell.found,
         edge_gone=recovery.suspect,
         claims_lost=recovery.claims_lost,
         expires_offset=settings.expires_offset,
         suppress_unchanged=bool(settings.suppress_unchanged),
+        patience=settings.notify_patience,
+        journal=journal,
     )
-    settling = Settling(store, delivery.wake, end_sub_on_timeout=bool(settings.end_sub_on_timeout))
+    census = Census(database, identity.instance, settings.census_period, dialogs_in_redis=in_redis is not None)
+    live, feed = _live(store, link, identity)
+    settling = Settling(
+        store,
+        delivery.wake,
+        end_sub_on_timeout=bool(settings.end_sub_on_timeout),
+        clock=census.now,
+        live=live,
+        journal=journal,
+    )
     expiry = Expiry(
         store,
         published,
@@ -103,49 +128,85 @@ async def _serve(settings: NotifierSettings, identity: Identity, stop: asyncio.E
         wake=delivery.wake,
         ring=lambda: ring(link),
         clean_period=settings.clean_period,
+        live=live,
     )
+    reporter = Reporter(settings)
     app = rpc_app(
         token=token,
         who=identity.hello,
-        handlers={OUTCOMES: OutcomesHandler(settling), LEAVING: LeavingHandler(recovery)},
+        handlers={
+            OUTCOMES: OutcomesHandler(settling),
+            LEAVING: LeavingHandler(recovery),
+            CLEANUP: CleanupHandler(expiry),
+            REPORT: reporter,
+            TRACE: TraceHandler(journal),
+        },
         heard=lambda _hello: None,
     )
+    metrics = Metrics(
+        settings,
+        identity,
+        (METRICS, NotifierParts(delivery, settling, expiry, views, reader, edges, census)),
+        (STORE_METRICS, StoreParts(database, link)),
+    )
     server = HttpServer(app, listener)
-    tasks = Tasks()
-    working = Tasks()
-    await server.start()
+    tasks, working, listening = Tasks(), Tasks(), Tasks()
+    await asyncio.gather(server.start(), metrics.start())
     tasks.keep("liveness", liveness.hold)
     await unless_stopped(liveness.held.wait(), stop)
-    tasks.keep("heartbeat", heartbeat.beat)
+    for name, run in (("heartbeat", heartbeat.beat), ("live feed", feed.run), ("live outcomes", live.run)):
+        tasks.keep(name, run)
     await edges.probe()
     tasks.keep("edges", edges.watch)
     for name, run in (
-        ("bell", bell.listen),
         ("delivery", delivery.run),
         ("expiry", expiry.run),
         ("sweep", expiry.sweep),
         ("recovery", recovery.run),
+        ("census", census.run),
+        ("recount", Recount(database).run),
+        ("metrics", metrics.watch_loop),
+        ("report", reporter.watch),
         *([("keeper", in_redis.keeper.run)] if in_redis is not None else []),
+        *_following(settings, database, delivery, link, dialogs_in_redis=in_redis is not None),
     ):
         working.keep(name, run)
+    listening.keep("bell", bell.listen)
     await wait_until_ready(identity, stop)
-    log.info("ready", address=identity.address)
-    announce_ready(settings.ready_fd, address=identity.address, instance=identity.instance)
+    log.info("ready", address=identity.address, metrics=metrics.address)
+    announce_ready(settings.ready_fd, address=identity.address, metrics=metrics.address, instance=identity.instance)
     await stop.wait()
     log.info("stopping")
     identity.stop()
-    handed_over = await _hand_over(delivery)
+    handed_over = await _hand_over(delivery, listening)
     await working.cancel()
     await delivery.close()
-    await server.stop()
-    with contextlib.suppress(RedisAwayError):
-        await ring(link)  # for what the last outcomes have made due
+    await asyncio.gather(server.stop(), metrics.stop())
+    await _ring(link)  # for what the last outcomes have made due
     await tasks.cancel()
-    if handed_over and not recovery.misses_claims:
-        await _leave(liveness, identity.instance)
-    if in_redis is not None:
-        await in_redis.close()
-    await asyncio.gather(edges.close(), link.close(), database.close())
+    await _leave(liveness, identity.instance, left_nothing=handed_over and not recovery.misses_claims)
+    await _close(live, feed, edges, in_redis)
+    await asyncio.gather(link.close(), database.close())
+
+
+def _following(
+    settings: NotifierSettings, database: Database, delivery: Delivery, link: RedisLink, *, dialogs_in_redis: bool
+) -> list[tuple[str, Callable[[], Coroutine[None, None, None]]]]:
+    """What is done for users who register; dialogs in Redis are left where they are."""
+    following = Following(
+        BindingTable(database), wake=delivery.wake, ring=lambda: ring(link), clean_period=settings.clean_period
+    )
+    sweep = ("bindings", following.sweep)
+    return [sweep] if dialogs_in_redis else [sweep, ("following", following.run)]
+
+
+def _views(settings: NotifierSettings) -> Views:
+    return Views(
+        settings.remember_documents,
+        offline_body=bool(settings.notify_offline_body),
+        preferences=Preferences(force_single_dialog=bool(settings.force_single_dialog)),
+        mix_dialog_presence=bool(settings.mix_dialog_presence),
+    )
 
 
 def _store(
@@ -175,14 +236,36 @@ def _store(
     return store, None
 
 
-async def _leave(liveness: Liveness, instance: str) -> None:
-    """All that we claimed is with an edge, which will report: nobody is to look for what we have left."""
-    with contextlib.suppress(StoreError):
-        await liveness.forget(instance)
+def _live(
+    store: NotifierStore | RedisDialogStore, link: RedisLink, identity: Identity
+) -> tuple[LiveOutcomes, LiveFeed]:
+    feed = LiveFeed(link, identity.instance, identity.service)
+    return LiveOutcomes(store, feed), feed
 
 
-async def _hand_over(delivery: Delivery) -> bool:
-    """Whether all that was claimed is with the edges, in time."""
+async def _close(live: LiveOutcomes, feed: LiveFeed, edges: Peers, in_redis: DialogsInRedis | None) -> None:
+    await live.finish()
+    await feed.leave()
+    await edges.close()
+    if in_redis is not None:
+        await in_redis.close()
+
+
+async def _leave(liveness: Liveness, instance: str, *, left_nothing: bool) -> None:
+    """Where all that we claimed is with an edge, which will report, nobody is to look for what we have left."""
+    if left_nothing:
+        with contextlib.suppress(StoreError):
+            await liveness.forget(instance)
+
+
+async def _ring(link: RedisLink) -> None:
+    with contextlib.suppress(RedisAwayError):
+        await ring(link)
+
+
+async def _hand_over(delivery: Delivery, listening: Tasks) -> bool:
+    """Whether all that was claimed is with the edges, in time. From now on others are rung."""
+    await listening.cancel()
     try:
         async with asyncio.timeout(DRAIN):
             await delivery.drain()

@@ -6,6 +6,7 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, Field, model_validator
 
 from sip_edge.domain.authentication import Access
+from sip_edge.domain.ban_rules import BanRules
 from vedette.runtime.addresses import (
     HostPortsOrNone,
     IpAddressOrNone,
@@ -16,11 +17,22 @@ from vedette.runtime.addresses import (
     RedisUrlOrNone,
 )
 from vedette.runtime.parameters import About
-from vedette.runtime.settings import OptionalFile, OptionalPort, ParameterError, Port, ServiceSettings
+from vedette.runtime.settings import (
+    OptionalFile,
+    OptionalNumber,
+    OptionalPort,
+    ParameterError,
+    Port,
+    ServiceSettings,
+)
 from vedette.sip.digest import PREFERENCE
 
 Milliseconds = Annotated[int, Field(ge=1, le=60_000), About("milliseconds")]
 Seconds = Annotated[int, Field(ge=1, le=86_400), About("seconds")]
+
+STRANGERS_RATE = 500
+"""Requests a second from one source that is not on this machine."""
+STRANGERS_OFFENCES = 100
 
 
 def _algorithms(value: str) -> str:
@@ -94,6 +106,11 @@ class EdgeSettings(ServiceSettings):
         "trusted_peers. trusted: only trusted_peers. none: everybody. Empty: none where SIP is on loopback only, "
         "else digest.",
     )
+    registrar: bool = Field(
+        False,
+        description="on: REGISTER is answered, so that a small site needs no other server; off: 405. "
+        "`vedette up` says on where the environment says nothing.",
+    )
     trusted_peers: NetworksOrNone = Field(
         "",
         description="The proxies in front: what comes from their addresses is not asked for a password, may be for "
@@ -159,6 +176,46 @@ class EdgeSettings(ServiceSettings):
     max_connections_per_source: Annotated[int, Field(ge=1, le=1_000_000), About("connections")] = Field(
         1_000, description="Of them, those from one IPv4 address or one IPv6 /64; a proxy in front is one source."
     )
+    max_requests_per_second: Annotated[OptionalNumber, About("messages/s")] = Field(
+        None,
+        description="Messages that one IPv4 address or one IPv6 /64 may send, on all transports, for each process; "
+        "more are answered with 503 once a second, and else dropped. Not counted: responses, and what comes from "
+        "trusted_peers. 0: any number. Empty: 500, or 0 where SIP is on loopback only.",
+    )
+    max_requests_burst: Annotated[int, Field(ge=1, le=1_000_000), About("requests")] = Field(
+        10_000,
+        description="How many of them may come at once after a quiet time: all phones behind one address, when their "
+        "power comes back.",
+    )
+    ban_threshold: Annotated[OptionalNumber, About("offences")] = Field(
+        None,
+        description="Offences within a minute for which a source is banned: what cannot be read, each user whose "
+        "password is wrong, and, counting as five, each second over max_requests_per_second. Not trusted_peers, and "
+        "nothing that a datagram may have been forged for. 0: nobody is banned. Empty: 100, or 0 where SIP is on "
+        "loopback only.",
+    )
+    ban_time: Seconds = Field(
+        60, description="How long the first ban takes; each that follows takes twice as long as the one before."
+    )
+    ban_time_max: Annotated[int, Field(ge=1, le=2_592_000), About("seconds")] = Field(
+        3600, description="The longest that a ban takes; without another one for so long, the next is a first one."
+    )
+    ban_time_udp: Annotated[int, Field(ge=0, le=3600), About("seconds")] = Field(
+        0,
+        description="How long all datagrams of a source are dropped for garbage and excess in datagrams. Anybody can "
+        "send these in the name of a victim, who is then shut out; max_requests_per_second limits them anyway. "
+        "0: not at all.",
+    )
+    max_wrong_passwords: Annotated[int, Field(ge=0, le=1_000_000), About("requests")] = Field(
+        20,
+        description="Wrong passwords of one user from one source within a minute, after which he is locked for "
+        "that source (403), and for no other, as long as a ban takes. 0: any number; also where ban_threshold is 0.",
+    )
+    max_waiting_time: Annotated[int, Field(ge=0, le=60_000), About("milliseconds")] = Field(
+        1000,
+        description="A PUBLISH or SUBSCRIBE that would wait longer for what was queued before it gets 503 and "
+        "Retry-After; one that begins something does at half of it. 0: none.",
+    )
     handshake_timeout: Seconds = Field(10, description="Time for the handshakes of TLS and WebSocket.")
     message_timeout: Seconds = Field(
         20, description="Time for a message that has begun to arrive, and for a client to read what is sent to it."
@@ -173,6 +230,12 @@ class EdgeSettings(ServiceSettings):
         1300,
         description="A longer NOTIFY goes over TCP, unless Contact or route name UDP or the watcher is behind a NAT, "
         "and over UDP where nobody takes the connection. 0: over UDP whatever its size.",
+    )
+    nat_handling: Literal["auto", "always", "off"] = Field(
+        "auto",
+        description="Which watchers get NOTIFYs over UDP where their SUBSCRIBE came from, and not at their Contact. "
+        "auto: those whose Contact has a private address, or one out of reach from here, unlike that source. always: "
+        "all. off: none. Never with a route set, through a proxy (a second Via), or from trusted_peers.",
     )
     max_notifies: Annotated[int, Field(ge=1, le=1_000_000), About("requests")] = Field(
         50_000, description="NOTIFYs under way; more wait at the notifier."
@@ -191,12 +254,33 @@ class EdgeSettings(ServiceSettings):
         """The addresses that SIP is listened on."""
         return [host.strip() for host in self.sip_host.split(",")]
 
+    @property
+    def is_local(self) -> bool:
+        """Whether only this machine reaches the edge."""
+        reached_at = [self.sip_published] if self.sip_published else self.sip_hosts
+        return all(ipaddress.ip_address(host).is_loopback for host in reached_at)
+
+    @property
+    def requests_per_second(self) -> int:
+        """Of one source; 0: any number."""
+        asked = self.max_requests_per_second
+        return (0 if self.is_local else STRANGERS_RATE) if asked is None else asked
+
+    def ban_rules(self) -> BanRules:
+        """From when on, and for how long, sources are kept out."""
+        asked = self.ban_threshold
+        return BanRules(
+            threshold=(0 if self.is_local else STRANGERS_OFFENCES) if asked is None else asked,
+            first=self.ban_time,
+            longest=self.ban_time_max,
+            forgeable=self.ban_time_udp,
+            wrong_passwords=self.max_wrong_passwords,
+        )
+
     def access(self) -> Access:
         """Who may send requests."""
-        reached_at = [self.sip_published] if self.sip_published else self.sip_hosts
-        loopback = all(ipaddress.ip_address(host).is_loopback for host in reached_at)
         return Access(
-            mode=self.auth or ("none" if loopback else "digest"),
+            mode=self.auth or ("none" if self.is_local else "digest"),
             realm=self.realm,
             algorithms=tuple(self.digest_algorithms.split(",")),
             trusted=tuple(

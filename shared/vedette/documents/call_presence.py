@@ -8,7 +8,7 @@ the note tells it from one that is answered.
 from collections.abc import Set as AbstractSet
 
 from vedette.documents.dialog_info import CONFIRMED, EARLY, PROCEEDING, TRYING
-from vedette.documents.pidf import DATA_MODEL, PIDF, RPID
+from vedette.documents.presence_schema import DATA_MODEL, PIDF, RPID
 
 ANSWERED_NOTE = "On the phone"
 CALLING_NOTE = "Calling"

@@ -12,7 +12,7 @@ import hashlib
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple, cast
 from urllib.parse import quote
 
@@ -79,6 +79,8 @@ class _Dialog:
     """Local and remote."""
     state: int
     element: etree._Element
+    held: list[etree._Element] = field(compare=False)
+    """What is below it: lxml makes the object of an element, and its name, anew where nobody holds it."""
 
     @property
     def line(self) -> tuple[str, str | None]:
@@ -223,6 +225,7 @@ def _read(body: bytes) -> _Document:
     dialogs: list[_Dialog] = []
     places: dict[object, int] = {}
     for element in _children(root, "dialog"):
+        below = list(element.iter())
         call_id = element.get("call-id") or None
         name = element.get("id") or call_id
         if name is None:
@@ -231,7 +234,7 @@ def _read(body: bytes) -> _Document:
         if state is None:
             raise DocumentError("a dialog without a state")
         tags = (element.get("local-tag") or None, element.get("remote-tag") or None)
-        dialog = _Dialog(name, call_id, tags, _rank(state), element)
+        dialog = _Dialog(name, call_id, tags, _rank(state), element, below)
         place = len(dialogs) if call_id is None else places.setdefault((dialog.line, dialog.leg), len(dialogs))
         if place == len(dialogs):
             dialogs.append(dialog)
@@ -466,4 +469,7 @@ def _children(element: etree._Element, name: str) -> list[etree._Element]:
 
 def _child(element: etree._Element, name: str) -> etree._Element | None:
     ours = f"{{{DIALOG_INFO}}}{name}"
-    return next((child for child in element if child.tag in (ours, name)), None)
+    for child in element:
+        if child.tag in (ours, name):
+            return child
+    return None

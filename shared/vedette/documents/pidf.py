@@ -4,10 +4,11 @@ What is published is kept as it is; what is sent is composed from it by these ru
 
 - The union of all publications. Those with an open tuple come first, and among equals the one whose state is
   newest: many phones show only the first tuple.
+- What several publications say of the same device is put together (`device_merge`).
 - Ids are scoped by publication (`t1` becomes `t1.<scope>`), so two phones with the same id do not erase each
   other, and the id that a watcher sees never changes while the publication lives.
 - `entity` is the presentity. PIDF is the default namespace, `dm` and `rpid` have these prefixes, everything else is
-  kept as it came, unknown elements included.
+  kept as it came, unknown elements included; only what the schemas have no place for is left out.
 """
 
 import re
@@ -17,35 +18,22 @@ from typing import cast
 
 from lxml import etree
 
+from vedette.documents.device_merge import Published, merge_devices
+from vedette.documents.presence_schema import CIPID, DATA_MODEL, PIDF, PRESENCE_SCHEMA, RPID
 from vedette.documents.xml_copy import copy_below, namespace
 from vedette.documents.xml_reader import DocumentError, read_document
-
-PIDF = "urn:ietf:params:xml:ns:pidf"
-DATA_MODEL = "urn:ietf:params:xml:ns:pidf:data-model"
-RPID = "urn:ietf:params:xml:ns:pidf:rpid"
-CIPID = "urn:ietf:params:xml:ns:pidf:cipid"
 
 _PRESENCE = f"{{{PIDF}}}presence"
 _TUPLE = f"{{{PIDF}}}tuple"
 _STATUS = f"{{{PIDF}}}status"
 _BASIC = f"{{{PIDF}}}basic"
 _NOTE = f"{{{PIDF}}}note"
-_PERSON = f"{{{DATA_MODEL}}}person"
-_DEVICE = f"{{{DATA_MODEL}}}device"
-_NEED_ID = frozenset({_TUPLE, _PERSON, _DEVICE})
-_DATA_MODEL_RANKS = {
-    f"{{{DATA_MODEL}}}{name}": rank for name, rank in (("deviceID", 2), ("note", 3), ("timestamp", 4))
-}
-_RANKS = {
-    _TUPLE: {_STATUS: 0, f"{{{PIDF}}}contact": 2, _NOTE: 3, f"{{{PIDF}}}timestamp": 4},
-    _STATUS: {_BASIC: 0},
-    _PERSON: _DATA_MODEL_RANKS,
-    _DEVICE: _DATA_MODEL_RANKS,
-}
-"""Places of children by their parent; every other element is an extension and has place 1."""
+_NEED_ID = frozenset({_TUPLE, f"{{{DATA_MODEL}}}person", f"{{{DATA_MODEL}}}device"})
 _SCOPED = frozenset({PIDF, DATA_MODEL, RPID, CIPID})
 _DECLARATION = b'<?xml version="1.0" encoding="UTF-8"?>\n'
 _NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9_.\-]")
+_SCOPE = re.compile(r"\.[0-9a-f]{6}(?:\.[0-9]+)?")
+"""What scoping adds to an id, and the number of a repetition."""
 _MAX_PREFIXES = 64
 
 
@@ -87,33 +75,36 @@ def compose(entity: str, documents: Sequence[PublishedDocument]) -> bytes:
 
 def compose_tree(entity: str, documents: Sequence[PublishedDocument]) -> etree._Element:
     """The root of that document."""
-    read: list[tuple[etree._Element, str]] = []
+    read: list[Published] = []
+    held: list[etree._Element] = []  # lxml makes an element's object, and its names, anew where nobody holds it
     for document in documents:
         try:
-            read.append((read_document(document.body), document.scope))
+            published = read_document(document.body)
         except DocumentError:
             continue
+        if published.tag != _PRESENCE:
+            continue
+        held += published.iter()
+        PRESENCE_SCHEMA.mend(published)
+        read.append(Published(published, document.scope))
     if not read:
         root = _root(entity, [])
         status = etree.SubElement(etree.SubElement(root, _TUPLE, id="offline"), _STATUS)
         etree.SubElement(status, _BASIC).text = "closed"
         return root
-    read.sort(key=lambda item: not _is_open(item[0]))
-    root = _root(entity, [published for published, _ in read])
+    names = merge_devices(read) if len(read) > 1 else {}
+    read.sort(key=lambda item: not _is_open(item.root))
+    root = _root(entity, [item.root for item in read])
     seen: dict[str, int] = {}
     tuples: list[etree._Element] = []
     notes: list[etree._Element] = []
     others: list[etree._Element] = []
-    for published, scope in read:
-        tangled = _is_tangled(published, root.nsmap)
-        for child in published.iterchildren(tag=etree.Element):
+    for item in read:
+        tangled = _is_tangled(item.root, root.nsmap)
+        for child in item.root.iterchildren(tag=etree.Element):
             kind = tuples if child.tag == _TUPLE else notes if child.tag == _NOTE else others
-            if kind is others and namespace(child) in {"", PIDF}:
-                continue
             element = copy_below(root, child) if tangled else child
-            _scope_ids(element, scope, seen)
-            if element.tag in _RANKS:
-                _put_in_order(element)
+            _scope_ids(element, names.get(child, item.scope), seen)
             kind.append(element)
     for child in (*tuples, *notes, *others):
         root.append(child)
@@ -134,7 +125,11 @@ def _root(entity: str, published: Sequence[etree._Element]) -> etree._Element:
 
 
 def _is_open(published: etree._Element) -> bool:
-    return any((basic.text or "").strip().lower() == "open" for basic in published.iter(_BASIC))
+    """Whether a tuple is; its first child is its status, and the first child of that is `basic`, if there is one."""
+    return any(
+        len(item[0]) > 0 and item[0][0].tag == _BASIC and item[0][0].text == "open"
+        for item in published.iterchildren(_TUPLE)
+    )
 
 
 def _is_tangled(published: etree._Element, prefixes: dict[str | None, str]) -> bool:
@@ -154,10 +149,7 @@ def _scope_ids(element: etree._Element, scope: str, seen: dict[str, int]) -> Non
         published = node.get("id")
         if (published is None and node.tag not in _NEED_ID) or namespace(node) not in _SCOPED:
             continue
-        name = _NOT_IN_NAMES.sub("_", published or "t")
-        if not (name[0].isalpha() or name[0] == "_"):
-            name = f"t{name}"
-        scoped = wanted = f"{name}.{scope}"
+        scoped = wanted = f"{_id_name(published)}.{scope}"
         while scoped in seen:
             seen[wanted] += 1
             scoped = f"{wanted}.{seen[wanted]}"
@@ -165,16 +157,14 @@ def _scope_ids(element: etree._Element, scope: str, seen: dict[str, int]) -> Non
         node.set("id", scoped)
 
 
-def _put_in_order(element: etree._Element) -> None:
-    """Children in the order of the schemas (RFC 3863 section 4.4, RFC 4479 section 5), a status in every tuple."""
-    ranks = _RANKS[str(element.tag)]
-    children = list(element.iterchildren(tag=etree.Element))
-    if element.tag == _TUPLE and not any(child.tag == _STATUS for child in children):
-        children.append(etree.SubElement(element, _STATUS))
-    for child in children:
-        if child.tag == _STATUS:
-            _put_in_order(child)
-    ordered = sorted(children, key=lambda child: ranks.get(str(child.tag), 1))
-    if ordered != children:
-        for child in ordered:
-            element.append(child)
+def _id_name(published: str | None) -> str:
+    name = _NOT_IN_NAMES.sub("_", published or "t")
+    return name if name[0].isalpha() or name[0] == "_" else f"t{name}"
+
+
+def is_occurrence(composed: str, wanted: str) -> bool:
+    """Whether an id of a composed document is the wanted one, or was that before it was scoped."""
+    if composed == wanted:
+        return True
+    name = _id_name(wanted)
+    return composed.startswith(f"{name}.") and _SCOPE.fullmatch(composed, len(name)) is not None

@@ -10,6 +10,8 @@ from vedette.documents.versioned import VersionedDocument
 WATCHERINFO = "urn:ietf:params:xml:ns:watcherinfo"
 
 _NOT_IN_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+_PLAIN = re.compile("[ !#-%'-;=?-~]*")
+"""What stands for itself, in attributes, too."""
 _IN_ATTRIBUTES = {'"': "&quot;", "\t": "&#9;", "\n": "&#10;", "\r": "&#13;"}
 
 
@@ -49,12 +51,11 @@ def compose(resource: str, package: str, watchers: Iterable[Watcher], *, full: b
 
 
 def _watcher(watcher: Watcher) -> str:
-    optional = {
-        "display-name": watcher.display_name or None,
-        "expiration": watcher.expiration,
-        "duration-subscribed": watcher.duration,
-    }
-    told = "".join(f" {name}={_attribute(str(value))}" for name, value in optional.items() if value is not None)
+    told = f" display-name={_attribute(watcher.display_name)}" if watcher.display_name else ""
+    if watcher.expiration is not None:
+        told += f' expiration="{watcher.expiration}"'
+    if watcher.duration is not None:
+        told += f' duration-subscribed="{watcher.duration}"'
     return (
         f"<watcher id={_attribute(watcher.id)} status={_attribute(watcher.status)} event={_attribute(watcher.event)}"
         f"{told}>{escape(_clean(watcher.uri))}</watcher>"
@@ -62,7 +63,7 @@ def _watcher(watcher: Watcher) -> str:
 
 
 def _attribute(value: str) -> str:
-    return f'"{escape(_clean(value), _IN_ATTRIBUTES)}"'
+    return f'"{value if _PLAIN.fullmatch(value) else escape(_clean(value), _IN_ATTRIBUTES)}"'
 
 
 def _clean(value: str) -> str:

@@ -29,4 +29,5 @@ def copy_below(parent: etree._Element, published: etree._Element) -> etree._Elem
 
 def namespace(element: etree._Element) -> str:
     """The namespace of an element's name, "" where it has none."""
-    return etree.QName(element).namespace or ""
+    tag = str(element.tag)
+    return tag[1 : tag.rindex("}")] if tag.startswith("{") else ""

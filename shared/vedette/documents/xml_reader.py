@@ -10,8 +10,15 @@ MAX_NAMESPACES = 200
 """Different declarations; the time to move elements between documents grows with their square."""
 
 _PARSER = etree.XMLParser(
-    resolve_entities=False, no_network=True, load_dtd=False, dtd_validation=False, huge_tree=False
+    resolve_entities=False,
+    no_network=True,
+    load_dtd=False,
+    dtd_validation=False,
+    huge_tree=False,
+    remove_comments=True,
+    remove_pis=True,
 )
+"""Comments and processing instructions would cut the text around them in pieces."""
 _UTF_8 = re.compile(
     rb"<(?!\?xml\b)|<\?xml\s[^>]*?\bencoding\s*=\s*[\"']UTF-8[\"']|<\?xml\s(?![^>]*\bencoding\b)", re.IGNORECASE
 )
@@ -22,13 +29,19 @@ _DOCTYPE = re.compile(rb"<!\s*(?:DOCTYPE|ENTITY)", re.IGNORECASE)
 class DocumentError(ValueError):
     """A document that cannot be used; the text says why and quotes nothing of it."""
 
+    def __init__(self, message: str, line: int | None = None) -> None:
+        super().__init__(message)
+        self.line = line
+        """Where it is not well-formed."""
+
 
 def read_document(body: bytes) -> etree._Element:
     """The root element of a document.
 
     Raises DocumentError where it is not well-formed, has a document type declaration, is nested deeper than
     MAX_DEPTH, has more than MAX_ELEMENTS elements or declares more than MAX_NAMESPACES namespaces. White space
-    before the XML declaration is passed over, though strictly it is a fault.
+    before the XML declaration is passed over, though strictly it is a fault. Comments and processing instructions are
+    left out.
     """
     if _DOCTYPE.search(body):
         raise DocumentError("document type declarations are not accepted")
@@ -37,7 +50,7 @@ def read_document(body: bytes) -> etree._Element:
         root = etree.fromstring(body, _PARSER)
     except etree.XMLSyntaxError as error:
         line, column = error.position
-        raise DocumentError(f"not well-formed XML at line {line}, column {column}") from None
+        raise DocumentError(f"not well-formed XML at line {line}, column {column}", line) from None
     except ValueError:
         raise DocumentError("not readable as XML") from None
     if root.getroottree().docinfo.internalDTD is not None:
@@ -45,6 +58,17 @@ def read_document(body: bytes) -> etree._Element:
     if not _is_small(body):
         _limit(root)
     return root
+
+
+def read_composed(document: bytes) -> etree._Element:
+    """The root element of a document that we wrote ourselves: it may be larger than what a stranger may send.
+
+    Raises DocumentError where it is not well-formed.
+    """
+    try:
+        return etree.fromstring(document, _PARSER)
+    except (etree.XMLSyntaxError, ValueError):
+        raise DocumentError("not readable as XML") from None
 
 
 def _is_small(body: bytes) -> bool:

@@ -8,7 +8,9 @@ from collections.abc import Sequence
 
 from lxml import etree
 
-from vedette.documents.pidf import PIDF, RPID, PublishedDocument, compose_tree
+from vedette.documents.pidf import PublishedDocument, compose_tree
+from vedette.documents.presence_schema import MUST_UNDERSTAND, PIDF, RPID
+from vedette.documents.xml_copy import namespace
 
 _DOCTYPE = '<!DOCTYPE presence PUBLIC "-//IETF//DTD RFCxxxx XPIDF 1.0//EN" "xpidf.dtd">'
 _PRIORITY = "0.800000"
@@ -23,6 +25,7 @@ def compose(entity: str, documents: Sequence[PublishedDocument]) -> bytes:
     doing = {
         etree.QName(activity).localname
         for activities in root.iter(f"{{{RPID}}}activities")
+        if not _has_to_be_understood(activities)
         for activity in activities.iterchildren(f"{{{RPID}}}*")
     }
     presence = etree.Element("presence")
@@ -36,6 +39,14 @@ def compose(entity: str, documents: Sequence[PublishedDocument]) -> bytes:
         etree.SubElement(address, "status", status=status)
         etree.SubElement(address, "msnsubstatus", substatus=_SUBSTATUS[status])
     return etree.tostring(presence, encoding="UTF-8", xml_declaration=True, doctype=_DOCTYPE)
+
+
+def _has_to_be_understood(element: etree._Element) -> bool:
+    """Whether it holds for those alone who understand an extension in it (RFC 3863, mustUnderstand)."""
+    return any(
+        child.get(MUST_UNDERSTAND) in {"1", "true"} and namespace(child) != RPID
+        for child in element.iterdescendants(etree.Element)
+    )
 
 
 def _status(basic: str, doing: set[str]) -> str:

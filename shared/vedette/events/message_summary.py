@@ -17,8 +17,9 @@ def _check(_media_type: str, body: bytes) -> str | None:
 def _compose(
     entity: str, publications: Sequence[Publication], _media_type: str, _preferences: Preferences
 ) -> VersionedDocument:
-    """Of several summaries the one that came last."""
-    newest = message_summary.read(publications[0].body) if publications else Summary(waiting=False)
+    """Of several summaries the one that came last; one that can no longer be read counts as not published."""
+    readable = (item.body for item in publications if message_summary.check(item.body) is None)
+    newest = next(map(message_summary.read, readable), Summary(waiting=False))
     return VersionedDocument(message_summary.compose(entity, newest))
 
 

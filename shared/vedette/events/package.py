@@ -7,6 +7,7 @@ from typing import Protocol
 from vedette.documents.dialog_info import SingleCall
 from vedette.documents.versioned import VersionedDocument
 from vedette.documents.watcherinfo import Watcher
+from vedette.rules.permissions import Sight
 from vedette.sip.event_header import EventHeader
 
 
@@ -70,6 +71,8 @@ class EventPackage:
     compose: Callable[[str, Sequence[Publication], str, Preferences], VersionedDocument]
     """(presentity, publications with the newest state first, media type and what `part_of` has added to it,
     preferences) -> document. With no publications the package's neutral document."""
+    compose_seen: Callable[[str, Sequence[Publication], str, Sight], VersionedDocument] | None = None
+    """The same (of publications that are there) for watchers to whom rules show a part of it; None: they show all."""
     neutral_is_optional: bool = False
     """Whether `notify_offline_body=0` leaves the neutral document out."""
     part_of: Callable[[EventHeader], str] | None = None

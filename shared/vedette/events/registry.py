@@ -15,9 +15,11 @@ _PACKAGES: tuple[EventPackage, ...] = (DIALOG, MESSAGE_SUMMARY, PRESENCE)
 _VARIANTS: tuple[EventPackage, ...] = (DIALOG_SLA,)
 """What a parameter of the Event header makes another package; the name has it behind a semicolon."""
 _TEMPLATES = tuple(winfo_of(package) for package in _PACKAGES)
+_WATCHERS_OF_WATCHERS = tuple(winfo_of(template) for template in _TEMPLATES)
+"""The template applied to itself (RFC 3857 section 4.6), once: nobody may watch deeper."""
 
 PACKAGES: Mapping[str, EventPackage] = MappingProxyType(
-    {package.name: package for package in (*_PACKAGES, *_VARIANTS, *_TEMPLATES)}
+    {package.name: package for package in (*_PACKAGES, *_VARIANTS, *_TEMPLATES, *_WATCHERS_OF_WATCHERS)}
 )
 
 ALLOW_EVENTS = ", ".join(sorted(package.name for package in _PACKAGES))

@@ -3,19 +3,23 @@
 import asyncio
 import contextlib
 import time
+from collections import deque
 from collections.abc import Callable
 
-import aiohttp
 import msgspec
 
 from vedette.rpc.contract import DEADLINE_HEADER, HELLO, INSTANCE_HEADER, MAX_BODY, UNREADABLE, Hello
 from vedette.rpc.discovery import Discovery
+from vedette.rpc.http_client import BrokenOffError, HttpClient, NotConnectedError
 from vedette.rpc.token import RpcToken
 
 PROBE_INTERVAL = 1.0
 SHORTEST_PROBE_INTERVAL = 0.1
 PROBE_TIMEOUT = 1.0
 FAILURES_UNTIL_GONE = 3
+STARTS = 10
+TURN = 1.0
+"""Seconds for which the same peer is filled first: one that is slow is not the first for ever."""
 
 
 class NotDoneError(Exception):
@@ -33,7 +37,7 @@ class OutcomeUnknownError(Exception):
 class Peer:
     """One process of the other service, as far as we know it."""
 
-    __slots__ = ("address", "failures", "hello", "in_flight", "last_seen")
+    __slots__ = ("address", "failures", "hello", "in_flight", "last_seen", "starts")
 
     def __init__(self, address: str) -> None:
         self.address = address
@@ -41,6 +45,22 @@ class Peer:
         self.failures = 0
         self.in_flight = 0
         self.last_seen = 0.0
+        self.starts: deque[tuple[str, float]] = deque(maxlen=STARTS)
+        """For the last hellos the instance, and when at the latest it started, on our monotonic clock."""
+
+    def heard(self, hello: Hello) -> None:
+        """It said hello, just now or a moment ago."""
+        self.hello = hello
+        self.last_seen = time.monotonic()
+        self.starts.append((hello.instance, self.last_seen - hello.uptime))
+
+    def uptime_at(self, instance: str, moment: float) -> float | None:
+        """The least that the uptime of this instance can have been at a moment of our monotonic clock.
+
+        It errs by no more than the fastest of the last hellos took. None where it has not said hello.
+        """
+        starts = [start for name, start in self.starts if name == instance]
+        return moment - min(starts) if starts else None
 
     @property
     def ready(self) -> bool:
@@ -61,13 +81,12 @@ class Peers:
     ) -> None:
         """`on_change` is called when peers came, went or changed their readiness."""
         self._discovery = discovery
-        self._token = token
         self._who = who
         self._on_change = on_change
         self._peers: dict[str, Peer] = {}
         self._turn = 0
         self._look = asyncio.Event()
-        self._session: aiohttp.ClientSession | None = None
+        self._http = HttpClient({"Authorization": f"Bearer {token.current}", "Content-Type": "application/x-msgpack"})
         self._encode = msgspec.msgpack.Encoder().encode
         self._read_hello = msgspec.msgpack.Decoder(Hello).decode
 
@@ -107,20 +126,20 @@ class Peers:
         for address in self._peers.keys() - addresses:
             if self._peers[address].in_flight == 0:
                 del self._peers[address]
+                self._http.forget(address)
         await asyncio.gather(*(self._hello(peer) for peer in list(self._peers.values())))
         if {peer.address for peer in self.ready()} != before:
             self._on_change()
 
     async def _hello(self, peer: Peer) -> None:
         try:
-            peer.hello = await self.ask(peer)
+            peer.heard(await self.ask(peer))
         except (NotDoneError, OutcomeUnknownError):
             peer.failures += 1
             if peer.failures >= FAILURES_UNTIL_GONE:
                 peer.hello = None
             return
         peer.failures = 0
-        peer.last_seen = time.monotonic()
 
     async def ask(self, peer: Peer) -> Hello:
         """Who answers at the peer's address. Raises NotDoneError or OutcomeUnknownError."""
@@ -138,23 +157,27 @@ class Peers:
         try:
             return (await self.ask(peer)).instance != instance
         except NotDoneError as error:
-            cause = error.__cause__
-            return isinstance(cause, aiohttp.ClientConnectorError) and isinstance(
-                cause.os_error, ConnectionRefusedError
-            )
+            return isinstance(error.__cause__, ConnectionRefusedError)
         except OutcomeUnknownError:
             return False
 
     # calling
 
-    def choose(self, exclude: set[str] | None = None) -> Peer | None:
-        """The ready peer with the least calls in flight, turn by turn among equals; None where none is ready."""
+    def choose(self, exclude: set[str] | None = None, *, fill: int = 0) -> Peer | None:
+        """The ready peer with the least calls in flight, turn by turn among equals; None where none is ready.
+
+        With `fill` it is the same one for a second, and the next one where that has so many calls in flight.
+        """
         candidates = [peer for peer in self.ready() if not exclude or peer.address not in exclude]
-        if not candidates:
-            return None
+        if len(candidates) < 2:
+            return candidates[0] if candidates else None
         self._turn += 1
-        start = self._turn % len(candidates)
-        return min(candidates[start:] + candidates[:start], key=lambda peer: peer.in_flight)
+        start = (int(time.monotonic() / TURN) if fill else self._turn) % len(candidates)
+        in_turn = candidates[start:] + candidates[:start]
+        for peer in in_turn:
+            if peer.in_flight < fill:
+                return peer
+        return min(in_turn, key=lambda peer: peer.in_flight)
 
     async def call(self, peer: Peer, path: str, body: bytes, *, timeout: float, instance: str | None = None) -> bytes:
         """The answer of one peer.
@@ -182,46 +205,23 @@ class Peers:
     async def _post(
         self, peer: Peer, path: str, body: bytes, *, timeout: float, instance: str | None = None
     ) -> bytes:
-        headers = {
-            "Authorization": f"Bearer {self._token.current}",
-            "Content-Type": "application/x-msgpack",
-            DEADLINE_HEADER: str(int(timeout * 1000)),
-        }
+        headers = {DEADLINE_HEADER: str(int(timeout * 1000))}
         if instance is not None:
             headers[INSTANCE_HEADER] = instance
         try:
-            async with self._open_session().post(
-                f"http://{peer.address}{path}",
-                data=body,
-                headers=headers,
-                timeout=aiohttp.ClientTimeout(total=timeout, sock_connect=min(timeout, 1.0)),
-                allow_redirects=False,
-            ) as response:
-                answer = await response.read()
-                if response.status == 200:
-                    return answer
-                if response.status == 413:
-                    raise TooLargeError(f"{peer.address} answered 413")
-                if response.status in {400, 401, 409, 503}:
-                    raise NotDoneError(f"{peer.address} answered {response.status}")
-                raise OutcomeUnknownError(f"{peer.address} answered {response.status}")
-        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.InvalidURL) as error:
-            raise NotDoneError(f"{peer.address}: {type(error).__name__}") from error
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise OutcomeUnknownError(f"{peer.address}: {type(error).__name__}") from error
-
-    def _open_session(self) -> aiohttp.ClientSession:
-        if self._session is None:
-            self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=60),
-                skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding"),
-                cookie_jar=aiohttp.DummyCookieJar(),
-                auto_decompress=False,
-            )
-        return self._session
+            status, answer = await self._http.post(peer.address, path, body, timeout=timeout, headers=headers)
+        except NotConnectedError as error:
+            raise NotDoneError(f"{peer.address}: {type(error.__cause__).__name__}") from error.__cause__
+        except BrokenOffError as error:
+            raise OutcomeUnknownError(f"{peer.address}: {error}") from error
+        if status == 200:
+            return answer
+        if status == 413:
+            raise TooLargeError(f"{peer.address} answered 413")
+        if status in {400, 401, 409, 503}:
+            raise NotDoneError(f"{peer.address} answered {status}")
+        raise OutcomeUnknownError(f"{peer.address} answered {status}")
 
     async def close(self) -> None:
         """Close all connections."""
-        if self._session is not None:
-            with contextlib.suppress(aiohttp.ClientError):
-                await self._session.close()
+        await self._http.close()

@@ -10,11 +10,16 @@ PREFIX: Final = "/rpc/v1"
 HELLO: Final = f"{PREFIX}/hello"
 REQUESTS: Final = f"{PREFIX}/requests"
 NOTIFIES: Final = f"{PREFIX}/notifies"
+REGISTERS: Final = f"{PREFIX}/registers"
 WITHDRAWALS: Final = f"{PREFIX}/withdrawals"
 OUTCOMES: Final = f"{PREFIX}/outcomes"
 DATAGRAMS: Final = f"{PREFIX}/datagrams"
 LEAVING: Final = f"{PREFIX}/leaving"
 SUBSCRIBERS: Final = f"{PREFIX}/subscribers"
+CLEANUP: Final = f"{PREFIX}/cleanup"
+REPORT: Final = f"{PREFIX}/report"
+TRACE: Final = f"{PREFIX}/trace"
+BANS: Final = f"{PREFIX}/bans"
 
 UNREADABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError)
 """What decoding raises for octets that are no message; msgspec lets bad UTF-8 through as what it is."""
@@ -64,6 +69,8 @@ class PublishCall(msgspec.Struct, array_like=True, frozen=True, tag="P"):
     """The header that `sender_header` names."""
     publisher: str = ""
     """Address-of-record of who sent it, who may publish for himself; "" where nobody has to prove it."""
+    trace: str = ""
+    """Names this request in the logs of all services."""
 
 
 class SubscribeCall(msgspec.Struct, array_like=True, frozen=True, tag="S"):
@@ -94,6 +101,10 @@ class SubscribeCall(msgspec.Struct, array_like=True, frozen=True, tag="S"):
     edge_address: str
     watcher: str = ""
     """Address-of-record of who sent it, proved or asserted by a trusted peer; "": From is taken for it."""
+    trace: str = ""
+    """Names this request in the logs of all services."""
+    tls_address: str = ""
+    """host:port that a client reaches this edge by over TLS; "": not at all."""
 
 
 Call = PublishCall | SubscribeCall
@@ -103,6 +114,41 @@ class RequestBatch(msgspec.Struct, array_like=True, frozen=True):
     """Calls in the order of their arrival."""
 
     calls: list[Call]
+
+
+class RegisterCall(msgspec.Struct, array_like=True, frozen=True):
+    """A REGISTER as the edge read it."""
+
+    request_uri: str
+    call_id: str
+    cseq: int
+    from_tag: str
+    to_uri: str
+    client_branch: str
+    contacts: list[str]
+    expires: str | None
+    path: list[str]
+    user_agent: str
+    flow: Flow
+    local_address: str
+    """host:port that a client reaches this edge by on that transport."""
+    edge_instance: str
+    edge_address: str
+    registrant: str = ""
+    """Address-of-record of who sent it, who may register for himself; "" where nobody has to prove it."""
+    trace: str = ""
+    """Names the request in logs and journals."""
+
+    @property
+    def body(self) -> bytes:
+        """None is read."""
+        return b""
+
+
+class RegisterBatch(msgspec.Struct, array_like=True, frozen=True):
+    """Calls in the order of their arrival; on a path of their own, since an older core knows of none."""
+
+    calls: list[RegisterCall]
 
 
 class SubscriberQuery(msgspec.Struct, array_like=True, frozen=True):
@@ -123,6 +169,35 @@ class SubscriberAnswer(msgspec.Struct, array_like=True, frozen=True):
     """For each name its secrets, None where there is no such user."""
 
     found: list[Ha1s | None]
+
+
+class Ban(msgspec.Struct, array_like=True, frozen=True):
+    """Who is kept out, and for how long from now on."""
+
+    source: str
+    """An IPv4 address or an IPv6 /64."""
+    username: str
+    """The user, as user@realm, that the source may not try; "": it may send nothing."""
+    seconds: float
+    strikes: int
+    """How often in a row."""
+    reason: str = ""
+    lifted: bool = False
+    """Taken back by hand."""
+
+
+class BanReport(msgspec.Struct, array_like=True, frozen=True):
+    """What an edge has banned; it asks for all that has changed since the time of the last answer."""
+
+    bans: list[Ban]
+    since: float
+
+
+class BanAnswer(msgspec.Struct, array_like=True, frozen=True):
+    """What is banned and what was lifted; `now` is Postgres's time, seconds since the epoch."""
+
+    now: float
+    bans: list[Ban]
 
 
 class Reply(msgspec.Struct, array_like=True, frozen=True):
@@ -177,6 +252,15 @@ class NotifyItem(msgspec.Struct, array_like=True, frozen=True):
     """Of what the NOTIFY shows; comes back with its outcome."""
     version: int = 0
     """The number of the document in its dialog, where the document has a place for it."""
+    changed: float = 0.0
+    """When the PUBLISH was stored that it brings, by Postgres's time; comes back with its outcome. 0.0: none was."""
+    trace: str = ""
+    """Names this NOTIFY in the logs of all services; comes back with its outcome."""
+
+
+HANDOVER_AGE: Final = 5.0
+"""Seconds from a claim until an edge takes nothing of it any more, and until another notifier may give it up that
+cannot tell whether its notifier is dead."""
 
 
 class NotifyBatch(msgspec.Struct, array_like=True, frozen=True):
@@ -186,6 +270,8 @@ class NotifyBatch(msgspec.Struct, array_like=True, frozen=True):
     items: list[NotifyItem]
     id: bytes = b""
     """Names the batch, should its answer be lost; empty: it cannot be withdrawn."""
+    until: float = 0.0
+    """The edge's uptime after which nothing of it is taken: others may have claimed it by then. 0: no matter when."""
 
 
 class Withdrawal(msgspec.Struct, array_like=True, frozen=True):
@@ -214,6 +300,12 @@ class Outcome(msgspec.Struct, array_like=True, frozen=True):
     status: int
     retry_after: int | None = None
     digest: bytes = b""
+    """The item's."""
+    changed: float = 0.0
+    """The item's."""
+    trace: str = ""
+    """The item's."""
+    call_id: str = ""
     """The item's."""
 
 
@@ -256,3 +348,64 @@ class Left(msgspec.Struct, array_like=True, frozen=True):
     """How many UDP dialogs are still with the edge, waiting for an answer; 0 where no other edge could take any."""
 
     dialogs: int
+
+
+class Cleaned(msgspec.Struct, array_like=True, frozen=True):
+    """What a notifier that was asked to clean up at once has found."""
+
+    ended: int
+    """Publications and dialogs whose time was over."""
+    removed: int
+    """Tombstones that nobody needs any more."""
+
+
+class Load(msgspec.Struct, array_like=True, frozen=True):
+    """How busy a process was within the last seconds."""
+
+    cpu: float
+    """Share of one core."""
+    lag: float
+    """Seconds: the longest that the loop kept something waiting that was due."""
+    memory: int
+    """Octets in memory."""
+
+
+class Setting(msgspec.Struct, array_like=True, frozen=True):
+    """A parameter in force; secrets are masked."""
+
+    name: str
+    value: str
+    source: str
+    """default, environment or file."""
+
+
+class Report(msgspec.Struct, array_like=True, frozen=True):
+    """What a process says of itself when it is asked."""
+
+    load: Load
+    settings: list[Setting]
+
+
+class TraceQuery(msgspec.Struct, array_like=True, frozen=True):
+    """Asks a process what it knows of a Call-ID."""
+
+    call_id: str
+
+
+class TraceEvent(msgspec.Struct, array_like=True, frozen=True):
+    """Something that happened to a request."""
+
+    at: float
+    """By the clock of the host, seconds since the epoch."""
+    what: str
+    call_id: str
+    trace: str
+    detail: str
+    dialog: str
+    """Text that ends with our tag of its dialog; "": none is known."""
+
+
+class TraceAnswer(msgspec.Struct, array_like=True, frozen=True):
+    """What a process knows of a Call-ID, in order."""
+
+    events: list[TraceEvent]

@@ -45,6 +45,11 @@ async def open_dialogs(settings: StoreSettings, database: Database) -> DialogsIn
     if settings.fallback2db:
         await keep_in_postgres(database)
         return None
+    log.info(
+        "fallback2db=0: dialogs are in Redis",
+        copied_each=settings.db_update_period,
+        unlike="nobody is kept waiting, and decisions of rules are not listed in watchers",
+    )
     link = RedisLink(settings.redis_url, timeout=TIMEOUT)
     tables = DialogTables(link, settings.subs_htable_size)
     keeper = DialogKeeper(database, tables, period=settings.db_update_period)

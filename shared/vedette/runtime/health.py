@@ -16,12 +16,14 @@ from vedette.rpc.contract import HELLO, Hello
 from vedette.rpc.token import RpcToken
 
 PATIENCE = 2.0
+HERE = "127.0.0.1"
+READYZ = "/readyz"
 
 
 def problem_of_rpc(port: int, token: RpcToken) -> str | None:
     """What keeps the service with this RPC port from being ready; None where nothing does."""
     hello = Hello("health", "", "", VERSION, os.getpid(), "", 0.0, ready=False)
-    status, body = _ask(port, "POST", HELLO, msgspec.msgpack.encode(hello), token)
+    status, body = ask(f"{HERE}:{port}", "POST", HELLO, msgspec.msgpack.encode(hello), token)
     if status != 200:
         return f"answered {status}"
     return None if msgspec.msgpack.decode(body, type=Hello).ready else "says that it is not ready"
@@ -29,12 +31,13 @@ def problem_of_rpc(port: int, token: RpcToken) -> str | None:
 
 def problem_of_rest(port: int) -> str | None:
     """What keeps the set from being ready, as the api sees it; None where nothing does."""
-    status, body = _ask(port, "GET", "/readyz", b"", None)
+    status, body = ask(f"{HERE}:{port}", "GET", READYZ)
     return None if status == 200 else f"answered {status}: {body.decode(errors='replace')}"
 
 
-def _ask(port: int, method: str, path: str, body: bytes, token: RpcToken | None) -> tuple[int, bytes]:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
+def ask(address: str, method: str, path: str, body: bytes = b"", token: RpcToken | None = None) -> tuple[int, bytes]:
+    """Status and body of the answer of a service at host:port. Raises OSError or http.client.HTTPException."""
+    connection = http.client.HTTPConnection(address, timeout=PATIENCE)
     try:
         headers = {} if token is None else {"Authorization": f"Bearer {token.current}"}
         connection.request(method, path, body, headers)

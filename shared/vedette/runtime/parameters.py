@@ -2,7 +2,7 @@
 
 import types
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin
 from urllib.parse import urlsplit
@@ -22,7 +22,7 @@ ORIGINAL = (
 LATER = (
     "max_expires_publish", "max_expires_subscribe", "min_expires", "min_expires_action", "db_update_period",
     "waiting_subs_daysno", "contact_user", "end_sub_on_timeout", "notify_offline_body", "mix_dialog_presence",
-    "sip_uri_match", "cseq_offset", "subs_respond_200", "force_single_dialog",
+    "sip_uri_match", "cseq_offset", "subs_respond_200", "force_single_dialog", "force_active",
 )  # fmt: skip
 """Those that later versions, and Kamailio, have added."""
 
@@ -151,8 +151,16 @@ def _parameter(service: str, name: str, field: FieldInfo) -> Parameter:
 
 
 def about_field(field: FieldInfo) -> About:
-    """What the field says about itself; nothing where it does not."""
-    return next((item for item in field.metadata if isinstance(item, About)), About())
+    """What the field says about itself, on top of what its type says; nothing where neither does."""
+    said = [item for item in field.metadata if isinstance(item, About)]
+    return About(
+        **{
+            part.name: value
+            for about in said
+            for part in fields(About)
+            if (value := getattr(about, part.name)) != part.default
+        }
+    )
 
 
 def allowed(field: FieldInfo) -> str:

@@ -50,6 +50,15 @@ class Identity:
         self._stopping = True
         self._ready = False
 
+    def uptime(self) -> float:
+        """Seconds since the start, also those in which the process was stopped."""
+        return time.monotonic() - self._started
+
+    @property
+    def stopping(self) -> bool:
+        """Whether it has been told to stop."""
+        return self._stopping
+
     def hello(self) -> Hello:
         """What we say of ourselves now."""
         return Hello(
@@ -59,7 +68,7 @@ class Identity:
             version=VERSION,
             pid=os.getpid(),
             host=socket.gethostname(),
-            uptime=time.monotonic() - self._started,
+            uptime=self.uptime(),
             ready=self.ready,
         )
 

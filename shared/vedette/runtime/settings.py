@@ -15,6 +15,8 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from vedette.rules.permissions import Handling
+from vedette.rules.ruling import Defaults
 from vedette.runtime.addresses import HostPortOrNone, IpAddress, PostgresUrl, RedisUrl
 from vedette.runtime.parameters import PREFIX, About, about_field, allowed, environment_name, masked
 from vedette.store.operator_tables import KINDS, TABLES
@@ -31,6 +33,11 @@ OptionalPort = Annotated[
     Annotated[int, Field(ge=0, le=65535)] | None,
     BeforeValidator(_nothing),
     About("port", allowed="a whole number from 0 to 65535, or nothing"),
+]
+OptionalNumber = Annotated[
+    Annotated[int, Field(ge=0, le=1_000_000)] | None,
+    BeforeValidator(_nothing),
+    About(allowed="a whole number from 0 to 1000000, or nothing"),
 ]
 OptionalFile = Annotated[Path | None, BeforeValidator(_nothing)]
 
@@ -82,6 +89,18 @@ class ServiceSettings(Parameters):
     log_format: Literal["auto", "json", "text"] = Field(
         "auto", description="One JSON object for each event, or text; auto: text on a terminal."
     )
+    metrics_host: IpAddress = Field(
+        "127.0.0.1",
+        description="Address that `/metrics` is read on. Whoever reaches it may read it; it names no user.",
+    )
+    metrics_port: OptionalPort = Field(
+        0, description="Port of `/metrics`; 0: any free one, which is logged; nothing: no metrics."
+    )
+    trace_buffer: Annotated[int, Field(ge=0, le=1_000_000_000), About("octets")] = Field(
+        4_000_000,
+        description="Memory, about, for what happened of late to the requests that passed this process; "
+        "`vedette trace` shows it. 0: none.",
+    )
     ready_fd: Annotated[int, About("descriptor")] = Field(
         -1, description="File descriptor that gets one line when the service is ready; -1: none."
     )
@@ -113,9 +132,7 @@ class TableSettings(Parameters):
     active_watchers_table: TableName = Field(
         "active_watchers", description="The same for the subscription dialogs (active_watchers)."
     )
-    watchers_table: TableName = Field(
-        "watchers", description="The same for the decisions about watchers (watchers; empty until there are rules)."
-    )
+    watchers_table: TableName = Field("watchers", description="The same for the decisions about watchers (watchers).")
 
     def table_names(self) -> dict[str, str]:
         """The name of each kind of table."""
@@ -164,9 +181,34 @@ class StoreSettings(ServiceSettings, TableSettings):
     subs_htable_size: Annotated[int, Field(ge=1, le=16), About("power of two")] = Field(
         9, description="The table of dialogs in Redis has 2 to this power buckets."
     )
-    waiting_subs_daysno: Annotated[int, Field(ge=0, le=30), About("days", only_with=("fallback2db", 1))] = Field(
+    waiting_subs_daysno: Annotated[int, Field(ge=0, le=30), About("days")] = Field(
         3,
-        description="How long a subscription that ended while it was pending is kept as waiting. 0: not at all.",
+        description="How long a subscription that ended while it was pending is kept as waiting (fallback2db=1), "
+        "and what rules decided about a watcher who is gone. 0: not at all.",
+    )
+    sip_uri_match: Switch = Field(
+        0, description="1: user parts of presentities are compared without regard to case (domains always are)."
+    )
+    default_rule: Literal["allow", "polite-block", "confirm", "block"] = Field(
+        "confirm",
+        description="What becomes of those who watch the presence of somebody who has no rules. allow: they see it; "
+        "polite-block: they see somebody who is offline; confirm: they wait for a decision; block: 403. `vedette up` "
+        "and docker-compose.yml set allow.",
+    )
+    dialog_rule: Literal["same-domain", "allow", "confirm", "block"] = Field(
+        "same-domain",
+        description="The same for those who watch the calls (dialog, dialog;sla). same-domain: who is of the "
+        "presentity's domain sees them, all others get 403.",
+    )
+    force_active: Switch = Field(
+        0,
+        description="1: every subscription to presence is active and sees everything; its rules, and what was "
+        "decided by hand, are not asked.",
+    )
+    enable_sphere_check: Switch = Field(
+        0,
+        description="1: rules may ask for the sphere that a presentity has published; a new one has everybody judged "
+        "again. 0: a rule that asks for it never matches.",
     )
     mix_dialog_presence: Switch = Field(
         0,
@@ -178,6 +220,16 @@ class StoreSettings(ServiceSettings, TableSettings):
         description="Time between the sweeps that remove what ended long ago. Whatever it is, an expiry is told "
         "within a second.",
     )
+
+    def defaults(self) -> Defaults:
+        """What holds of watchers where neither a person nor rules have decided."""
+        return Defaults(
+            default_rule=Handling.from_text(self.default_rule),
+            dialog_rule=self.dialog_rule,
+            force_active=bool(self.force_active),
+            sphere_check=bool(self.enable_sphere_check),
+            any_case=bool(self.sip_uri_match),
+        )
 
     @model_validator(mode="after")
     def _somebody_has_the_password(self) -> Self:

@@ -15,7 +15,7 @@ from vedette.runtime.parameters import environment_name, remarks
 from vedette.runtime.process import Identity, StartError
 from vedette.runtime.settings import ServiceSettings, StoreSettings
 from vedette.store.database import Database, StoreError
-from vedette.store.migrations import APPLIED, REQUIRED_SCHEMA
+from vedette.store.migrations import APPLIED, REQUIRED_SCHEMA, too_old
 from vedette.store.secrets import HMAC_SECRET, read
 
 PATIENCE = 30.0
@@ -81,7 +81,7 @@ def _address_of_this_host(family: socket.AddressFamily) -> str:
 
 
 async def wait_for_schema(database: Database) -> None:
-    """Return when the schema is there; StartError after PATIENCE seconds without."""
+    """Return when the schema is there, or a later one; StartError after PATIENCE seconds without."""
     problem = "no answer"
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(PATIENCE):
@@ -90,7 +90,7 @@ async def wait_for_schema(database: Database) -> None:
                     applied = (await database.fetch(APPLIED))[0]["number"]
                     if applied >= REQUIRED_SCHEMA:
                         return
-                    problem = f"the schema is at {applied} and has to be at {REQUIRED_SCHEMA}: run `vedette migrate`"
+                    problem = too_old(applied)
                 except StoreError as error:
                     problem = str(error)
                 await asyncio.sleep(0.2)

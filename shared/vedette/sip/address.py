@@ -4,11 +4,13 @@ import re
 from typing import NamedTuple
 
 from vedette.sip.errors import SipError
-from vedette.sip.grammar import PARAMETER, QUOTED_STRING, parse_parameters
+from vedette.sip.grammar import PARAMETER, QUOTED_STRING, TOKEN, parse_parameters
 
 _NAME_ADDR = re.compile(
     rf"(?P<display>\s*+{QUOTED_STRING}\s*+|[^<\"]*+)<(?P<uri>[^<>\"]*+)>(?P<parameters>.*+)", re.DOTALL
 )
+_USUAL = re.compile(rf"([^<>\"]*+)<([^<>\"\s]++)>(?:;tag=({TOKEN}))?+")
+"""As nearly all are written: no quotes, no parameter but a tag."""
 
 
 class Address(NamedTuple):
@@ -29,6 +31,10 @@ def parse_address(value: str, field: str) -> Address:
 
     Without `<>` everything after the first `;` belongs to the header, not to the URI (RFC 3261 section 20).
     """
+    usual = _USUAL.fullmatch(value)
+    if usual is not None:
+        display, uri, tag = usual.groups()
+        return Address(display.strip(), uri, {} if tag is None else {"tag": tag})
     match = _NAME_ADDR.fullmatch(value)
     if match is not None:
         uri = match["uri"]
@@ -46,6 +52,9 @@ def parse_address(value: str, field: str) -> Address:
 
 def without_tag(value: str) -> str:
     """The text of a From or To value that `parse_address` reads, without its `tag`; the rest as it was written."""
+    usual = _USUAL.fullmatch(value)
+    if usual is not None:
+        return value[: usual.end(2) + 1]
     match = _NAME_ADDR.fullmatch(value)
     start = match.start("parameters") if match is not None else value.find(";")
     if start < 0:

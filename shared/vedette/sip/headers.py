@@ -1,5 +1,7 @@
 """The header fields of one message, indexed once, parsed only where they are read."""
 
+from collections.abc import Callable
+
 from vedette.sip.errors import SipError
 
 COMPACT_FORMS = {
@@ -59,7 +61,24 @@ class Headers:
 
     def required(self, name: str) -> str:
         """The only row; SipError where it is absent, empty or came twice."""
-        value = self.single(name)
-        if not value:
-            raise SipError(f"Missing {name.title()} header")
-        return value
+        rows = self.rows.get(name)
+        if rows is not None and len(rows) == 1 and rows[0]:
+            return rows[0]
+        self.single(name)
+        raise SipError(f"Missing {name.title()} header")
+
+
+class LateHeaders(Headers):
+    """Headers whose rows are read when somebody first asks for one."""
+
+    __slots__ = ("_read",)
+
+    def __init__(self, read: Callable[[], dict[str, list[str]]]) -> None:
+        self._read = read  # and `rows` is not there yet
+
+    def __getattr__(self, name: str) -> dict[str, list[str]]:
+        """The rows: Python asks for what is not there."""
+        if name != "rows":
+            raise AttributeError(name)
+        self.rows = rows = self._read()
+        return rows

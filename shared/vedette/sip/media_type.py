@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 
 from vedette.sip.errors import SipError
 from vedette.sip.grammar import TOKEN, parse_parameters, split_list
@@ -9,6 +10,8 @@ from vedette.sip.grammar import TOKEN, parse_parameters, split_list
 _MEDIA_TYPE = re.compile(
     rf"\s*+(?P<type>{TOKEN})\s*+/\s*+(?P<subtype>{TOKEN})\s*+(?P<parameters>;.*)?+", re.ASCII | re.DOTALL
 )
+MAX_CACHED = 256
+"""Characters of an Accept row that the cache keeps: strangers choose what it holds."""
 _QVALUE = re.compile(r"0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?")
 
 
@@ -31,10 +34,7 @@ def negotiate(accept: Sequence[str] | None, offered: Sequence[str]) -> str | Non
         return offered[0]
     ranges: list[tuple[str, float]] = []
     for row in accept:
-        for item in split_list(row):
-            if item:
-                media_range, parameters = parse_media_type(item, "Accept")
-                ranges.append((media_range, _quality(parameters.get("q"))))
+        ranges += _ranges(row) if len(row) <= MAX_CACHED else _ranges.__wrapped__(row)
     best: str | None = None
     best_quality = 0.0
     for media_type in offered:
@@ -42,6 +42,13 @@ def negotiate(accept: Sequence[str] | None, offered: Sequence[str]) -> str | Non
         if quality > best_quality:
             best, best_quality = media_type, quality
     return best
+
+
+@lru_cache(maxsize=1024)
+def _ranges(row: str) -> tuple[tuple[str, float], ...]:
+    """The media ranges of a row, and the q of each."""
+    found = [parse_media_type(item, "Accept") for item in split_list(row) if item]
+    return tuple((media_range, _quality(parameters.get("q"))) for media_range, parameters in found)
 
 
 def _quality(text: str | None) -> float:

@@ -1,5 +1,7 @@
 """Requests and responses: headers as text, typed fields parsed on first read (RFC 3261 sections 7 and 20)."""
 
+import re
+
 from vedette.sip.address import Address, parse_address
 from vedette.sip.errors import SipError
 from vedette.sip.event_header import EventHeader, parse_event
@@ -7,6 +9,10 @@ from vedette.sip.grammar import MAX_CSEQ, parse_delta_seconds, split_list
 from vedette.sip.headers import Headers
 from vedette.sip.lazy import lazy
 from vedette.sip.via import Via, parse_via
+
+_CSEQ = re.compile(r"([0-9]{1,9}) ([A-Z]++)", re.ASCII)
+"""As nearly all are written."""
+_USUAL_MAX_FORWARDS = frozenset(str(number) for number in range(256))
 
 
 class Message:
@@ -19,7 +25,11 @@ class Message:
     @lazy
     def vias(self) -> list[str]:
         """Every Via value, top first, as text."""
-        return [item for row in self.headers.all("via") for item in split_list(row)]
+        rows = self.headers.rows.get("via", ())
+        if len(rows) == 1 and "," not in rows[0]:
+            value = rows[0].strip()
+            return [value] if value else []
+        return [item for row in rows for item in split_list(row)]
 
     @lazy
     def top_via(self) -> Via:
@@ -49,7 +59,11 @@ class Message:
     @lazy
     def cseq(self) -> tuple[int, str]:
         """Number and method of CSeq (section 20.16)."""
-        number, _, method = self.headers.required("cseq").replace("\t", " ").partition(" ")
+        value = self.headers.required("cseq")
+        usual = _CSEQ.fullmatch(value)
+        if usual is not None:
+            return int(usual[1]), usual[2]
+        number, _, method = value.replace("\t", " ").partition(" ")
         method = method.strip()
         if not (number.isascii() and number.isdigit()) or not method:
             raise SipError("Malformed CSeq")
@@ -113,8 +127,10 @@ class Request(Message):
         if self.cseq[1] != self.method:
             raise SipError("CSeq method differs from the request")
         max_forwards = self.headers.single("max-forwards")
-        if max_forwards is not None and (
-            not (max_forwards.isascii() and max_forwards.isdigit()) or int(max_forwards[:9]) > 255
+        if (
+            max_forwards is not None
+            and max_forwards not in _USUAL_MAX_FORWARDS
+            and (not (max_forwards.isascii() and max_forwards.isdigit()) or int(max_forwards[:9]) > 255)
         ):
             raise SipError("Max-Forwards is not a number from 0 to 255")
 
@@ -126,6 +142,11 @@ class Response(Message):
         super().__init__(headers, body)
         self.status = status
         self.reason = reason
+
+    @lazy
+    def branch(self) -> str:
+        """The branch of the top Via, by which its transaction is found; SipError as `top_via`."""
+        return self.top_via.branch
 
     @lazy
     def retry_after(self) -> int | None:

@@ -1,14 +1,13 @@
 """Routing of requests inside a dialog (RFC 3261 sections 12.1, 12.2.1.1 and 16.4)."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from vedette.sip.address import parse_address
 from vedette.sip.uri import SipUri, parse_uri
 
 
-@dataclass(frozen=True, slots=True)
-class RoutedRequest:
+class RoutedRequest(NamedTuple):
     """Request-URI, Route values in order, and the URI whose host is the next hop."""
 
     request_uri: str
@@ -29,6 +28,12 @@ def route_in_dialog(remote_target: str, route_set: Sequence[str]) -> RoutedReque
     if first.parameter("lr") is not None:
         return RoutedRequest(target.without_headers(), tuple(route_set), first)
     return RoutedRequest(first.without_headers(), (*route_set[1:], f"<{remote_target}>"), first)
+
+
+def next_hop_in_dialog(remote_target: str, route_set: Sequence[str]) -> SipUri:
+    """The `next_hop` of `route_in_dialog`, without the rest. Raises SipError as that does."""
+    target = parse_uri(remote_target)
+    return parse_uri(parse_address(route_set[0], "Record-Route").uri) if route_set else target
 
 
 def names_us(uri: SipUri, addresses: frozenset[tuple[str, int]]) -> bool:

@@ -47,7 +47,9 @@ class SipUri(NamedTuple):
 
     def without_headers(self) -> str:
         """The URI as a Request-URI may carry it: no `?headers`, no `method` (RFC 3261 section 19.1.5)."""
-        parameters = ";".join(p for p in self.parameters.split(";") if p.partition("=")[0].lower() != "method")
+        parameters = self.parameters
+        if "method" in parameters.lower():
+            parameters = ";".join(p for p in parameters.split(";") if p.partition("=")[0].lower() != "method")
         user = f"{self.user}@" if self.user is not None else ""
         port = f":{self.port}" if self.port is not None else ""
         return f"{self.scheme}:{user}{self.host}{port}{parameters}"
@@ -64,24 +66,18 @@ def parse_uri(text: str) -> SipUri:
 @lru_cache(maxsize=16384)
 def _parse_uri(text: str) -> SipUri:
     match = _URI.fullmatch(text)
-    if match is None or match["scheme"].lower() not in KNOWN_SCHEMES:
+    if match is None or (known := match["scheme"].lower()) not in KNOWN_SCHEMES:
         scheme = _SCHEME.match(text)
         if scheme is not None and scheme.group()[:-1].lower() not in KNOWN_SCHEMES:
             raise SipError("Unsupported URI scheme", status=416)
         raise SipError("Malformed URI")
+    _, user, host, digits, parameters, headers = match.groups()
     port = None
-    if match["port"] is not None:
-        port = int(match["port"]) if len(match["port"]) <= 5 else 0
+    if digits is not None:
+        port = int(digits) if len(digits) <= 5 else 0
         if not 0 < port <= 65535:
             raise SipError("Port out of range in URI")
-    return SipUri(
-        scheme=match["scheme"].lower(),
-        user=match["user"],
-        host=match["host"],
-        port=port,
-        parameters=match["parameters"],
-        headers=match["headers"],
-    )
+    return SipUri(known, user, host, port, parameters, headers)
 
 
 def address_of_record(text: str) -> str:
@@ -110,3 +106,8 @@ def split_aor(aor: str) -> tuple[str, str]:
     """User and domain of an address-of-record; the user of `sip:host` is ""."""
     user, at, host = aor.removeprefix("sip:").rpartition("@")
     return (user, host) if at else ("", host)
+
+
+def join_aor(user: str, domain: str) -> str:
+    """The address-of-record that `split_aor` takes apart."""
+    return f"sip:{user}@{domain}" if user else f"sip:{domain}"

@@ -1,6 +1,7 @@
 """Via (RFC 3261 section 20.42) with `rport` (RFC 3581)."""
 
 import re
+from functools import lru_cache
 from typing import NamedTuple
 
 from vedette.sip.errors import SipError
@@ -12,9 +13,14 @@ DEFAULT_PORTS = {"UDP": 5060, "TCP": 5060, "SCTP": 5060, "TLS": 5061, "WS": 80, 
 _VIA = re.compile(
     rf"\s*+(?P<name>{TOKEN})\s*+/\s*+(?P<version>{TOKEN})\s*+/\s*+(?P<transport>{TOKEN})\s++"
     rf"(?P<host>{HOST}|(?=[0-9A-Fa-f]*+:[0-9A-Fa-f.]*+:)[0-9A-Fa-f:.]++)"
-    r"\s*+(?::\s*+(?P<port>[0-9]{1,5})\s*+)?+(?P<parameters>;.*)?+",
-    re.ASCII | re.DOTALL,
+    r"\s*+(?::\s*+(?P<port>[0-9]{1,5})\s*+)?+",
+    re.ASCII,
 )
+"""Up to the parameters."""
+_USUAL = re.compile(rf"(?P<before>;rport)?;branch=(?P<branch>{TOKEN})(?P<after>;rport)?+", re.ASCII)
+"""The parameters of nearly every client."""
+MAX_CACHED = 64
+"""Characters of what stands before the parameters that the cache keeps: strangers choose what it holds."""
 
 
 class Via(NamedTuple):
@@ -24,6 +30,8 @@ class Via(NamedTuple):
     transport: str
     host: str
     port: int | None
+    sent_by: str
+    """`host:port` in lower case with the transport's default port filled in (section 17.2.3 compares it)."""
     parameters: dict[str, str | None]
 
     @property
@@ -36,11 +44,6 @@ class Via(NamedTuple):
         """Whether the branch is unique as RFC 3261 section 8.1.1.7 has it (the bare cookie is not)."""
         branch = self.branch
         return branch.startswith(COOKIE) and len(branch) > len(COOKIE)
-
-    @property
-    def sent_by(self) -> str:
-        """`host:port` in lower case with the transport's default port filled in (section 17.2.3 compares it)."""
-        return f"{self.host.lower()}:{self.port or DEFAULT_PORTS.get(self.transport, 5060)}"
 
     def with_source(self, host: str, port: int) -> str:
         """The value for a response: `received` (always with rport, else where sent-by differs) and `rport` filled.
@@ -63,18 +66,29 @@ class Via(NamedTuple):
 
 def parse_via(value: str) -> Via:
     """The one Via in the value; raises SipError for bad grammar or a port out of range."""
-    match = _VIA.fullmatch(value)
-    if match is None:
-        raise SipError("Malformed Via")
-    if match["name"].upper() != "SIP" or match["version"] != "2.0":
+    head, semicolon, rest = value.partition(";")
+    origin = _origin(head) if len(head) <= MAX_CACHED else _origin.__wrapped__(head)
+    return Via(value.strip(), *origin, _parameters(semicolon + rest))
+
+
+@lru_cache(maxsize=16384)
+def _origin(head: str) -> tuple[str, str, int | None, str]:
+    """Transport, host, port, and the last two as they are compared."""
+    match = _VIA.fullmatch(head)
+    if match is None or match["name"].upper() != "SIP" or match["version"] != "2.0":
         raise SipError("Malformed Via")
     port = int(match["port"]) if match["port"] else None
     if port is not None and not 0 < port <= 65535:
         raise SipError("Port out of range in Via")
-    return Via(
-        text=value.strip(),
-        transport=match["transport"].upper(),
-        host=match["host"],
-        port=port,
-        parameters=parse_parameters(match["parameters"] or "", "Via"),
-    )
+    transport, host = match["transport"].upper(), match["host"]
+    return transport, host, port, f"{host.lower()}:{port or DEFAULT_PORTS.get(transport, 5060)}"
+
+
+def _parameters(text: str) -> dict[str, str | None]:
+    usual = _USUAL.fullmatch(text)
+    if usual is None:
+        return parse_parameters(text, "Via")
+    before, branch, after = usual.groups()
+    if before is None:
+        return {"branch": branch} if after is None else {"branch": branch, "rport": None}
+    return {"rport": None, "branch": branch} if after is None else parse_parameters(text, "Via")

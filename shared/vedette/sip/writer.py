@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 
 from vedette.sip.errors import SipError
+from vedette.sip.grammar import split_list
 from vedette.sip.message import Request
 from vedette.sip.octets import encode
 
@@ -66,7 +67,8 @@ def write_response(
     vias = request.vias
     if vias:
         lines.append(f"Via: {request.top_via.with_source(*source)}")
-        lines += [f"Via: {via}" for via in vias[1:]]
+        if len(vias) > 1:
+            lines += _lower_vias(request)
     rows = request.headers.rows
     to = rows.get("to", [""])[0]
     if to_tag and not _is_tagged(request):
@@ -77,6 +79,13 @@ def write_response(
     lines.append(f"CSeq: {rows.get('cseq', [''])[0]}")
     lines += [f"{name}: {value}" for name, value in headers]
     return _finish(lines, body)
+
+
+def _lower_vias(request: Request) -> list[str]:
+    """The rows of the other Vias: as many as came, so that no list of commas makes a long response (SEC-02)."""
+    rows = [items for row in request.headers.all("via") if (items := split_list(row))]
+    del rows[0][0]
+    return [f"Via: {','.join(items)}" for items in rows if items]
 
 
 def _is_tagged(request: Request) -> bool:

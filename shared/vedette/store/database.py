@@ -2,12 +2,17 @@
 
 import asyncio
 import contextlib
-from collections.abc import Sequence
-from typing import Any
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from typing import Any, TypeVar
 
 import asyncpg
 
+from vedette.counting import Distribution, Tally
+
 CONNECT_TIMEOUT = 3.0
+
+Answer = TypeVar("Answer")
 
 _UNDECIDED = (
     asyncpg.exceptions.AdminShutdownError,
@@ -62,28 +67,69 @@ class Database:
             self._slots.put_nowait(slot)
         self.available = True
         """Whether the last call reached Postgres."""
+        self.waits = Distribution()
+        """Seconds that a call waited for a free connection."""
+        self.calls = Distribution()
+        """Seconds from then until its answer."""
+        self.failures = Tally({(kind,): 0 for kind in ("unavailable", "undecided", "poisoned")})
+        """Calls that failed, by what that means (see the errors)."""
 
     async def fetch(self, query: str, *arguments: object) -> list[asyncpg.Record]:
         """The rows of one statement.
 
         Raises StoreUnavailableError, StoreUndecidedError or PoisonedError.
         """
+        async with self._slot() as slot:
+            connection = await self._connected(slot)
+            with self._told(slot):
+                rows: list[asyncpg.Record] = await connection.fetch(query, *arguments, timeout=self._call_timeout)
+            return rows
+
+    async def transact(self, work: "Callable[[asyncpg.Connection[asyncpg.Record]], Awaitable[Answer]]") -> Answer:
+        """What the work returns, after a commit; an exception of its own rolls back. Raises as `fetch` does."""
+        async with self._slot() as slot:
+            connection = await self._connected(slot)
+            with self._told(slot):
+                async with asyncio.timeout(self._call_timeout), connection.transaction():
+                    return await work(connection)
+        raise AssertionError
+
+    @contextlib.asynccontextmanager
+    async def _slot(self) -> "AsyncIterator[_Slot]":
+        begun = time.monotonic()
         try:
-            async with asyncio.timeout(self._call_timeout):
-                slot = await self._slots.get()
-        except TimeoutError:
-            raise StoreUnavailableError("no free connection") from None
+            slot = self._slots.get_nowait()
+        except asyncio.QueueEmpty:
+            slot = await self._wait_for_slot()
+        taken = time.monotonic()
+        self.waits.add(taken - begun)
         try:
-            return await self._fetch(slot, query, arguments)
+            yield slot
+        except StoreError as error:
+            self.failures.add(_kind(error))
+            raise
         finally:
+            self.calls.add(time.monotonic() - taken)
             self._slots.put_nowait(slot)
 
-    async def _fetch(self, slot: "_Slot", query: str, arguments: Sequence[object]) -> list[asyncpg.Record]:
-        connection = slot.connection
-        if connection is None or connection.is_closed():
-            connection = slot.connection = await self.connect()
+    async def _wait_for_slot(self) -> "_Slot":
         try:
-            rows: list[asyncpg.Record] = await connection.fetch(query, *arguments, timeout=self._call_timeout)
+            async with asyncio.timeout(self._call_timeout):
+                return await self._slots.get()
+        except TimeoutError:
+            self.failures.add("unavailable")
+            raise StoreUnavailableError("no free connection") from None
+
+    async def _connected(self, slot: "_Slot") -> "asyncpg.Connection[asyncpg.Record]":
+        if slot.connection is None or slot.connection.is_closed():
+            slot.connection = await self.connect()
+        return slot.connection
+
+    @contextlib.contextmanager
+    def _told(self, slot: "_Slot") -> Iterator[None]:
+        """Says of what fails inside whether it had an effect; a connection in doubt is given up."""
+        try:
+            yield
         except _CULPRIT as error:
             raise PoisonedError(str(error)) from error
         except _UNDECIDED as error:
@@ -105,7 +151,6 @@ class Database:
             slot.drop()
             raise
         self.available = True
-        return rows
 
     async def connect(self) -> "asyncpg.Connection[asyncpg.Record]":
         """A connection of its own, not of the pool; StoreUnavailableError where there is none to be had."""
@@ -121,6 +166,12 @@ class Database:
             if slot.connection is not None:
                 with contextlib.suppress(Exception):
                     await slot.connection.close(timeout=1)
+
+
+def _kind(error: StoreError) -> str:
+    if isinstance(error, PoisonedError):
+        return "poisoned"
+    return "undecided" if isinstance(error, StoreUndecidedError) else "unavailable"
 
 
 class _Slot:

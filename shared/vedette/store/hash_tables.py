@@ -8,17 +8,17 @@ Nothing is lost with these tables. A reader uses an entry only where its version
 What is in them and is no entry of ours counts as absent, and the next write or sweep replaces or removes it.
 """
 
-import hashlib
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
-from typing import Any, NamedTuple, TypeVar
+import struct
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 import msgspec
 import structlog
-from redis.exceptions import NoScriptError, ResponseError
+from redis.exceptions import ResponseError
 
 from vedette.records import DialogRecord, ManifestRecord, PublicationRecord
-from vedette.store.redis_link import RedisLink
+from vedette.store.redis_link import RedisLink, Script, ScriptCall
 
 TOMBSTONE_SECONDS = 120
 PREFIX = "vedette:1"
@@ -39,26 +39,28 @@ local function clear_what_is_no_hash(key)
 end
 """
 
-_PUT = f"""{_IS_ENTRY}
-local changed = 0
-local i = 1
+# All entries are one argument: redis-py takes apart and counts each argument in Python.
+_PUT = Script(
+    f"""{_IS_ENTRY}
+local changed, at, field, value, count = 0, 1
 for k = 1, #KEYS do
     clear_what_is_no_hash(KEYS[k])
-    local last = i + tonumber(ARGV[i])
-    i = i + 1
-    while i <= last do
-        local held = redis.call('HGET', KEYS[k], ARGV[i])
-        if not held or not is_entry(held) or string.sub(held, 1, 20) <= string.sub(ARGV[i + 1], 1, 20) then
-            redis.call('HSET', KEYS[k], ARGV[i], ARGV[i + 1])
+    count, at = struct.unpack('>I4', ARGV[1], at)
+    for _ = 1, count do
+        field, value, at = struct.unpack('>I4c0I4c0', ARGV[1], at)
+        local held = redis.call('HGET', KEYS[k], field)
+        if not held or not is_entry(held) or string.sub(held, 1, 20) <= string.sub(value, 1, 20) then
+            redis.call('HSET', KEYS[k], field, value)
             changed = changed + 1
         end
-        i = i + 2
     end
 end
 return changed
 """
+)
 
-_SWEEP = f"""{_IS_ENTRY}
+_SWEEP = Script(
+    f"""{_IS_ENTRY}
 clear_what_is_no_hash(KEYS[1])
 local removed = 0
 local scanned = redis.call('HSCAN', KEYS[1], ARGV[1], 'COUNT', ARGV[3])
@@ -71,12 +73,7 @@ for i = 1, #items, 2 do
 end
 return {{scanned[1], removed}}
 """
-
-
-_PUT_SHA = hashlib.sha1(_PUT.encode(), usedforsecurity=False).hexdigest()
-_SWEEP_SHA = hashlib.sha1(_SWEEP.encode(), usedforsecurity=False).hexdigest()
-
-Answer = TypeVar("Answer")
+)
 
 
 class Entry(NamedTuple):
@@ -124,26 +121,22 @@ class HashTable:
 
     async def put(self, entries: Iterable[Entry]) -> None:
         """Write entries, each only over an older or equal version. Raises RedisAwayError."""
+        for call in self.writes(entries):
+            await self._link.run_scripts([call])
+
+    def writes(self, entries: Iterable[Entry]) -> Iterator[ScriptCall]:
+        """The calls that write entries, each only over an older or equal version."""
         by_bucket: dict[int, list[bytes]] = {}
         for entry in entries:
             value = b"%020d%012d%b" % (entry.version, int(entry.expires), entry.payload)
-            by_bucket.setdefault(self.bucket(entry.presentity_hash), []).extend((entry.field, value))
-        if not by_bucket:
-            return
-
+            by_bucket.setdefault(self.bucket(entry.presentity_hash), []).append(
+                b"%b%b%b%b" % (_number(len(entry.field)), entry.field, _number(len(value)), value)
+            )
         buckets = list(by_bucket)
         for start in range(0, len(buckets), BUCKETS_IN_A_CALL):
             some = buckets[start : start + BUCKETS_IN_A_CALL]
-            arguments: list[bytes | int] = []
-            for bucket in some:
-                arguments += (len(by_bucket[bucket]), *by_bucket[bucket])
-            await self._put([self.key(bucket) for bucket in some], arguments)
-
-    async def _put(self, keys: list[str], arguments: list[bytes | int]) -> None:
-        async def write() -> None:
-            await self._link.client.evalsha(_PUT_SHA, len(keys), *keys, *arguments)
-
-        await self._run_script(_PUT, write)
+            written = [part for bucket in some for part in (_number(len(by_bucket[bucket])), *by_bucket[bucket])]
+            yield ScriptCall(_PUT, [self.key(bucket) for bucket in some], [b"".join(written)])
 
     async def get(self, wanted: Sequence[tuple[int, bytes]]) -> list[tuple[int, bytes] | None]:
         """(version, payload) for each (presentity hash, field), None where absent. Raises RedisAwayError."""
@@ -187,16 +180,12 @@ class HashTable:
     async def sweep(self, bucket: int, now: float) -> int:
         """How many expired entries of a bucket were removed. Raises RedisAwayError."""
         cursor, removed = "0", 0
+        reached: bytes
+        count: int
         while True:
-            at = cursor
-
-            async def step(at: str = at) -> tuple[bytes, int]:
-                answer: tuple[bytes, int] = await self._link.client.evalsha(
-                    _SWEEP_SHA, 1, self.key(bucket), at, str(int(now)), "500"
-                )
-                return answer
-
-            reached, count = await self._run_script(_SWEEP, step)
+            [(reached, count)] = await self._link.run_scripts(
+                [ScriptCall(_SWEEP, [self.key(bucket)], [cursor, str(int(now)), "500"])]
+            )
             removed += count
             cursor = reached.decode()
             if cursor == "0":
@@ -258,22 +247,11 @@ class HashTable:
             if not cursor:
                 return
 
-    async def _run_script(self, script: str, command: Callable[[], Awaitable[Answer]]) -> Answer:
-        """Run a command that calls the script by its hash; a Redis that was restarted is taught it again."""
-
-        async def attempt() -> Answer:
-            try:
-                return await command()
-            except NoScriptError:
-                await self._link.client.script_load(script)
-                return await command()
-
-        return await self._link.run(attempt)
-
 
 UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError)
 """What the readers below raise for a payload that is not ours; msgspec lets bad UTF-8 through as what it is."""
 
+_number = struct.Struct(">I").pack
 _HEAD_LENGTH = 32
 _HEAD = re.compile(rb"[0-9]{32}")
 _encode = msgspec.msgpack.Encoder().encode

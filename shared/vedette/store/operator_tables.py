@@ -13,7 +13,8 @@ import asyncpg
 KINDS = ("presentity", "active_watchers", "watchers")
 TABLES = frozenset(
     (*KINDS, "presentity_state", "delivery", "change_event", "replica", "secret", "subscriber", "xcap",
-     "dialog_keeping", "schema_migration")
+     "dialog_keeping", "schema_migration", "api_token", "audit", "rest_answer",
+    "ban", "location", "webhook", "webhook_delivery", "claim_fence", "notify_claim", "watcher_rules")
 )  # fmt: skip
 """The names of tables that are ours, now or by the design."""
 

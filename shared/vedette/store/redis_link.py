@@ -1,18 +1,35 @@
 """One client to Redis that gives up at once while Redis is away, so that nobody waits for a cache."""
 
+import hashlib
 import time
-from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, NamedTuple, TypeVar
 
 import redis.asyncio
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
+from redis.exceptions import NoScriptError, RedisError
 
 TIMEOUT = 0.5
 PAUSE = 1.0
 
 Answer = TypeVar("Answer")
+
+
+class Script:
+    """A script and the hash that Redis knows it by."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.sha = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
+
+
+class ScriptCall(NamedTuple):
+    """One call of a script that may be repeated."""
+
+    script: Script
+    keys: Sequence[str]
+    arguments: Sequence[str | bytes | int]
 
 
 class RedisAwayError(Exception):
@@ -47,6 +64,31 @@ class RedisLink:
         except (RedisError, OSError, TimeoutError) as error:
             self.lost()
             raise RedisAwayError(f"{type(error).__name__}: {error}") from error
+
+    async def run_scripts(self, calls: Sequence[ScriptCall]) -> list[Any]:
+        """The answers to the calls, which go out together and are carried out in order, or RedisAwayError.
+
+        A Redis that was restarted is taught the scripts again, and then carries out all of them again.
+        """
+
+        async def attempt() -> list[Any]:
+            try:
+                return await self._send(calls)
+            except NoScriptError:
+                for script in {call.script for call in calls}:
+                    await self.client.script_load(script.text)
+                return await self._send(calls)
+
+        return await self.run(attempt)
+
+    async def _send(self, calls: Sequence[ScriptCall]) -> list[Any]:
+        if len(calls) == 1:  # for which a pipeline costs more
+            script, keys, arguments = calls[0]
+            return [await self.client.evalsha(script.sha, len(keys), *keys, *arguments)]
+        async with self.client.pipeline(transaction=False) as pipeline:
+            for script, keys, arguments in calls:
+                pipeline.evalsha(script.sha, len(keys), *keys, *arguments)
+            return await pipeline.execute()
 
     def lost(self) -> None:
         """A call has failed: nobody else tries for PAUSE seconds."""

@@ -2,12 +2,18 @@
 
 from collections.abc import Sequence
 from typing import TypeAlias
+from urllib.parse import unquote
 
 import asyncpg
 
 from vedette.rpc.contract import Ha1s
 from vedette.sip.digest import Credentials, secret_of
+from vedette.sip.errors import SipError
+from vedette.sip.uri import address_of_record, split_aor
 from vedette.store.database import Database
+
+MAX_NAME = 255
+MAX_PASSWORD = 1024
 
 _FIND = """
 SELECT s.ha1, s.ha1_sha256, s.ha1_sha512t256
@@ -31,6 +37,20 @@ ORDER BY domain, username
 """
 
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
+
+
+def name_of(text: str) -> tuple[str, str]:
+    """User name, as digest has it, and domain of a text like alice@example.com; ValueError, for people, if none."""
+    try:
+        username, domain = split_aor(address_of_record(text if text.startswith(("sip:", "sips:")) else f"sip:{text}"))
+    except SipError as error:
+        raise ValueError(f"{text!r} is no name of a user ({error.reason})") from None
+    username = unquote(username)
+    if not username or len(username) > MAX_NAME or len(domain) > MAX_NAME:
+        raise ValueError(f"{text!r} is no name of a user")
+    if ":" in username or not username.isprintable():
+        raise ValueError(f"{text!r}: digest has no user name with a colon or a control character")
+    return username, domain
 
 
 async def find(database: Database, names: Sequence[tuple[str, str]]) -> list[Ha1s | None]:

@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+from collections.abc import Callable
 from typing import Protocol, cast
 
 from vedette.sip.flow import Flow
@@ -52,13 +53,14 @@ class Connection(asyncio.Protocol):
         wire: Wire,
         session: TlsSession | None,
         *,
+        clock: Callable[[], float],
         dialled: Flow | None = None,
     ) -> None:
-        """`dialled`: the flow that it was opened for from here; None: it was accepted."""
+        """`clock`: seconds that only go forward; `dialled`: the flow it was opened for from here; None: accepted."""
         self._owner = owner
         self._wire = wire
         self._session = session
-        self._loop = asyncio.get_running_loop()
+        self._clock = clock
         self.dialled = dialled
         self.kind = kind
         self.number = number
@@ -67,7 +69,7 @@ class Connection(asyncio.Protocol):
         self.is_established = False
         self.carried = dialled is not None
         """Whether a message has come, or it is ours anyway."""
-        self._born = self._heard = self._pinged = self._loop.time()
+        self._born = self._heard = self._pinged = self._clock()
         self._message_since: float | None = None
         self._blocked_since: float | None = None
         self._closed_at: float | None = None
@@ -104,7 +106,7 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Octets have come."""
-        self._heard = self._loop.time()
+        self._heard = self._clock()
         if self._closed_at is not None:
             return
         plain = data
@@ -152,7 +154,7 @@ class Connection(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         """The far end does not read."""
-        self._blocked_since = self._loop.time()
+        self._blocked_since = self._clock()
 
     def resume_writing(self) -> None:
         """It does again."""
@@ -202,7 +204,7 @@ class Connection(asyncio.Protocol):
         if self._session is not None and self._session.is_established:
             self._session.close()
         self._flush()
-        self._closed_at = self._loop.time()
+        self._closed_at = self._clock()
         self.transport.close()
 
     def abort(self) -> None:
@@ -216,6 +218,7 @@ class Connection(asyncio.Protocol):
         """Whether the connection has used up its time and has to go; pings it where that is due."""
         if self._closed_at is not None:
             return now - self._closed_at > CLOSING_PATIENCE
+        self._wire.time_passed()
         if not self.is_established:
             return now - self._born > limits.opening
         if self._message_since is not None and now - self._message_since > limits.message:

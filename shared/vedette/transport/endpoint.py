@@ -18,6 +18,7 @@ from vedette.sip.transaction.layer import (
     TransactionLayer,
 )
 from vedette.sip.transaction.timers import Timers
+from vedette.transport.doorkeeper import Doorkeeper
 from vedette.transport.limits import Census, ConnectionLimits
 from vedette.transport.streams import StreamTransport
 from vedette.transport.tcp import StreamWire
@@ -29,6 +30,8 @@ from vedette.transport.wire import Wire
 _OWN_BRANCH = re.compile(rb"[A-Z]+ [^\r\n]+ SIP/2\.0\r\nVia: [^\r\n]*?;branch=([!-+\--:<-~]+)[;\r]")
 """Of a request of ours, whose first line is a Via, in octets that may end anywhere after it."""
 _PADDING = b"\r\n\0 \t"
+TIMERS_TOGETHER = 0.01
+"""Times T1: timers that end within this of each other are looked at once."""
 _BY_LENGTH = frozenset({"tcp", "tls"})
 """Transports on which only Content-Length tells where a message ends."""
 
@@ -59,6 +62,7 @@ class Endpoint:
         tls: TlsContexts | None = None,
         origins: Sequence[str] = (),
         ends_bounced: bool = False,
+        doorkeeper: Doorkeeper | None = None,
     ) -> None:
         """`tls`: the certificates, without which there is no TLS and no WSS; `max_body` in octets.
 
@@ -67,6 +71,7 @@ class Endpoint:
         """
         self._user = user
         self._ends_bounced = ends_bounced
+        self._doorkeeper = doorkeeper
         self._loop = asyncio.get_running_loop()
         self.layer = TransactionLayer(timers)
         self._udp: dict[bool, UdpTransport] = {}
@@ -83,6 +88,7 @@ class Endpoint:
                 census=self._census,
                 tls=contexts,
                 dials=dials,
+                doorkeeper=doorkeeper,
             )
 
         streams("tcp", lambda: StreamWire(max_body=max_body), None, dials=True)
@@ -90,6 +96,8 @@ class Endpoint:
         if tls is not None:
             streams("tls", lambda: StreamWire(max_body=max_body), tls, dials=True)
             streams("wss", lambda: WebSocketWire(max_body=max_body, origins=origins), tls, dials=False)
+        self._between_looks = timers.t1 * TIMERS_TOGETHER
+        self._next_look = 0.0
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = float("inf")
         self._draining = False
@@ -158,6 +166,11 @@ class Endpoint:
         """Connections that TLS has ended."""
         return sum(streams.failed_handshakes for streams in self._streams.values())
 
+    @property
+    def datagrams_dropped(self) -> int:
+        """Datagrams that the kernel did not take."""
+        return sum(udp.dropped for udp in self._udp.values())
+
     def now(self) -> float:
         """The clock of the transactions."""
         return self._loop.time()
@@ -198,19 +211,26 @@ class Endpoint:
     # receiving
 
     def _datagrams(self, batch: list[tuple[bytes, Flow]]) -> None:
+        keeper = self._doorkeeper
         self._draining = True
         try:
-            for data, flow in batch:
-                self._receive(data, flow, stream=False)
+            if keeper is None or not keeper.watches:
+                for data, flow in batch:
+                    self._receive(data, flow, stream=False)
+            else:
+                for data, flow in batch:
+                    if keeper.lets_in(data, flow):
+                        self._receive(data, flow, stream=False)
         finally:
             self._draining = False
             self._drain()
 
     def _stream_message(self, framed: Framed, flow: Flow) -> None:
-        if framed.data:
+        keeper = self._doorkeeper
+        if not framed.data:
+            self._not_sip(flow)
+        elif keeper is None or not keeper.watches or keeper.lets_in(framed.data, flow):
             self._receive(framed.data, flow, stream=flow.transport in _BY_LENGTH, error=framed.error)
-        else:
-            self.not_sip += 1
         self._drain()
 
     def _receive(self, data: bytes, flow: Flow, *, stream: bool, error: SipError | None = None) -> None:
@@ -220,7 +240,7 @@ class Endpoint:
             self._receive_other(data, flow)
             return
         except SipError:
-            self.broken_responses += 1
+            self._broken_response(flow)
             return
         if isinstance(message, Request):
             if error is not None:
@@ -230,7 +250,7 @@ class Endpoint:
         try:
             ours = self.layer.receive_response(message, self.now())
         except SipError:
-            self.broken_responses += 1
+            self._broken_response(flow)
             return
         if not ours:
             self._user.stray_response(message, data, flow)
@@ -250,7 +270,17 @@ class Endpoint:
         if answer is not None:
             self._send(flow, answer)
         else:
-            self.not_sip += 1
+            self._not_sip(flow)
+
+    def _not_sip(self, flow: Flow) -> None:
+        self.not_sip += 1
+        if self._doorkeeper is not None:
+            self._doorkeeper.unreadable(flow)
+
+    def _broken_response(self, flow: Flow) -> None:
+        self.broken_responses += 1
+        if self._doorkeeper is not None:
+            self._doorkeeper.unreadable(flow)
 
     def _flow_failed(self, flow: Flow) -> None:
         self.layer.fail_flow(flow, self.now())
@@ -264,15 +294,11 @@ class Endpoint:
             return
         self._draining = True
         try:
-            while True:
-                outgoing = self.layer.outgoing()
-                for flow, data in outgoing:
+            while self.layer.has_work:
+                for flow, data in self.layer.outgoing():
                     self._send(flow, data)
-                events = self.layer.events()
-                for finished in events:
+                for finished in self.layer.events():
                     self._user.request_finished(finished)
-                if not outgoing and not events:
-                    break
         finally:
             self._draining = False
         self._arm()
@@ -296,13 +322,19 @@ class Endpoint:
         if self._timer is not None:
             self._timer.cancel()
         self._timer_at = deadline
-        self._timer = self._loop.call_at(deadline, self._fire)
+        self._timer = self._loop.call_at(max(deadline, self._next_look), self._fire)
 
     def _fire(self) -> None:
         self._timer = None
         self._timer_at = float("inf")
-        self.layer.handle_timer(self.now())
+        now = self.now()
+        self._next_look = now + self._between_looks
+        self.layer.handle_timer(now)
         self._drain()
+
+    def cut(self, source: str) -> int:
+        """Cut the connections of a source, as `source_of` names it; how many."""
+        return sum(streams.cut_source(source) for streams in self._streams.values())
 
     def leave_to_siblings(self) -> None:
         """Get no more datagrams and connections where other processes share our port: they get them.

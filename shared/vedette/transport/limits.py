@@ -1,8 +1,8 @@
 """How many connections there may be, how long they may be silent, and who has how many."""
 
-import ipaddress
 from dataclasses import dataclass
-from functools import lru_cache
+
+from vedette.sip.source import source_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +49,3 @@ class Census:
         self._by_source[source] -= 1
         if not self._by_source[source]:
             del self._by_source[source]
-
-
-@lru_cache(maxsize=4096)
-def source_of(host: str) -> str:
-    """Whom an IP address is counted with: an IPv4 address for itself, an IPv6 address with its /64."""
-    if ":" not in host:
-        return host
-    return str(ipaddress.ip_network((host.partition("%")[0], 64), strict=False))

@@ -1,11 +1,14 @@
 """The connections of one transport: those that were accepted and those that were opened (RFC 3261 18, RFC 5626)."""
 
 import asyncio
+import time
 from collections.abc import Callable
 
 from vedette.sip.flow import Flow
 from vedette.sip.framing import Framed
+from vedette.sip.source import source_of
 from vedette.transport.connection import Connection
+from vedette.transport.doorkeeper import Doorkeeper
 from vedette.transport.limits import Census, ConnectionLimits
 from vedette.transport.tls import TlsContexts, TlsSession
 from vedette.transport.wire import Wire
@@ -29,11 +32,13 @@ class StreamTransport:
         census: Census,
         tls: TlsContexts | None = None,
         dials: bool = True,
+        doorkeeper: Doorkeeper | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """`received` gets each message, or the error that ends a connection; `failed` each flow that is gone.
 
         `kind` is `tcp`, `tls`, `ws` or `wss`; `tls` the certificates, for the two that have them; `dials`: whether
-        connections may be opened from here, which nobody can to a browser.
+        connections may be opened from here, which nobody can to a browser; `clock` is what the limits are judged by.
         """
         self.kind = kind
         self._make_wire = make_wire
@@ -43,6 +48,8 @@ class StreamTransport:
         self._census = census
         self._tls = tls
         self._dials = dials
+        self._doorkeeper = doorkeeper
+        self._clock = clock
         self._connections: dict[int, Connection] = {}
         self._by_address: dict[Flow, Connection] = {}
         self._connecting: dict[Flow, list[bytes]] = {}
@@ -134,13 +141,17 @@ class StreamTransport:
                 session = TlsSession(self._tls.server, server_side=True)
             else:
                 session = TlsSession(self._tls.client, server_side=False, name=dialled.name or dialled.host)
-        return Connection(self, self.kind, number, self._make_wire(), session, dialled=dialled)
+        return Connection(self, self.kind, number, self._make_wire(), session, clock=self._clock, dialled=dialled)
 
     # told by the connections
 
     def opened(self, connection: Connection) -> bool:
-        """Whether there is room for the connection."""
-        if not self._census.admit(connection.flow.host, accepted=connection.dialled is None):
+        """Whether there is room for the connection, and its far end may come in."""
+        keeper = self._doorkeeper
+        accepted = connection.dialled is None
+        if accepted and keeper is not None and keeper.watches and not keeper.admits(connection.flow.host):
+            return False
+        if not self._census.admit(connection.flow.host, accepted=accepted):
             self.refused += 1
             self._wake(connection)
             return False
@@ -174,6 +185,8 @@ class StreamTransport:
         self._census.left(connection.flow.host)
         if connection.problem:
             self.failed_handshakes += 1
+            if self._doorkeeper is not None and connection.dialled is None:
+                self._doorkeeper.unreadable(connection.flow)
         address = connection.dialled or connection.flow._replace(connection=0)
         if self._by_address.get(address) is connection:
             del self._by_address[address]
@@ -187,13 +200,28 @@ class StreamTransport:
 
     def _sweep_now(self) -> None:
         self._sweep = None
-        now = asyncio.get_running_loop().time()
+        self.sweep()
+        if self._connections:
+            self._arm()
+
+    def sweep(self) -> None:
+        """Cut the connections that have used up their time; this happens by itself now and then."""
+        now = self._clock()
         for connection in list(self._connections.values()):
             if connection.judge(self._limits, now):
                 self.cut += 1
                 connection.abort()
-        if self._connections:
-            self._arm()
+
+    def cut_source(self, source: str) -> int:
+        """Cut the connections that a source has opened; how many."""
+        found = [
+            connection
+            for connection in self._connections.values()
+            if connection.dialled is None and source_of(connection.flow.host) == source
+        ]
+        for connection in found:
+            connection.abort()
+        return len(found)
 
     def stop_listening(self) -> None:
         """Accept no more connections."""

@@ -32,6 +32,9 @@ class StreamWire:
                 found.append(item)
         return found
 
+    def time_passed(self) -> None:
+        """Nothing."""
+
     def answers(self) -> bytes:
         """A pong for each ping."""
         pongs, self._pongs = self._pongs, 0

@@ -9,6 +9,7 @@ from websockets.protocol import State
 from websockets.server import ServerProtocol
 from websockets.typing import Origin, Subprotocol
 
+from vedette.sip.errors import NotSipError
 from vedette.sip.framing import Framed
 
 SUBPROTOCOL = Subprotocol("sip")
@@ -16,6 +17,11 @@ MAX_OPENING = 16384
 """Octets of the HTTP request that opens a WebSocket."""
 MAX_HEAD = 65536
 """Octets of a SIP message beside its body, as on a stream."""
+MAX_IDLE_FRAMES = 1000
+"""Frames between two looks at the clock that complete no SIP message: a frame of six octets costs as much as the
+reading of a message, and nobody has to send many."""
+AT_ONCE = 4096
+"""Octets that are read before frames are counted."""
 PING = b"\r\n\r\n"
 PONG = b"\r\n"
 _LINE_ENDS = b"\r\n"
@@ -38,6 +44,7 @@ class WebSocketWire:
         self._opening = bytearray()
         self._parts: bytearray | None = None
         self._is_text = False
+        self._idle_frames = 0
         self.is_over = False
 
     @property
@@ -56,16 +63,30 @@ class WebSocketWire:
             return []
         if self._protocol.state is State.CONNECTING:
             data = self._open(data)
-        if not data or self.is_over:
-            return []
-        self._protocol.receive_data(data)
         found: list[Framed] = []
+        for place in range(0, len(data), AT_ONCE):
+            if not self._read(data[place : place + AT_ONCE], found):
+                break
+        return found
+
+    def _read(self, data: bytes, found: list[Framed]) -> bool:
+        """Whether more may follow."""
+        self._protocol.receive_data(data)
         for event in self._protocol.events_received():
             if isinstance(event, Frame):
+                before = len(found)
                 self._take(event, found)
-        if self._protocol.close_expected() or self._protocol.state is State.CLOSED:
+                self._idle_frames += len(found) == before
+        if self._idle_frames > MAX_IDLE_FRAMES:
+            found.append(Framed(b"", NotSipError("Too many frames without a message")))
             self.is_over = True
-        return found
+        elif self._protocol.close_expected() or self._protocol.state is State.CLOSED:
+            self.is_over = True
+        return not self.is_over
+
+    def time_passed(self) -> None:
+        """Forget how many frames came without a message."""
+        self._idle_frames = 0
 
     def _open(self, data: bytes) -> bytes:
         """Read the HTTP request and answer it; what came after it."""

@@ -23,6 +23,9 @@ class Wire(Protocol):
     def receive(self, data: bytes) -> list[Framed]:
         """The messages that these octets complete."""
 
+    def time_passed(self) -> None:
+        """A few seconds have passed since this was said last; for what is limited in time."""
+
     def answers(self) -> bytes:
         """What has to be sent for what was received (handshakes, pongs), taken out."""
 

@@ -86,10 +86,10 @@ def test_our_names_for_other_uses_are_known(name: str, monkeypatch: pytest.Monke
 
 
 def test_a_parameter_without_effect_is_remarked_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    set_parameters(monkeypatch, enable_sphere_check="1", mix_dialog_presence="1")
+    set_parameters(monkeypatch, db_update_period="50", mix_dialog_presence="1")
     found = check(KINDS)
-    assert [line.partition(" has no effect. ")[0] for line in found.remarks] == ["VEDETTE_ENABLE_SPHERE_CHECK"]
-    set_parameters(monkeypatch, enable_sphere_check="0", mix_dialog_presence="1")
+    assert [line.partition(" has no effect. ")[0] for line in found.remarks] == ["VEDETTE_DB_UPDATE_PERIOD"]
+    set_parameters(monkeypatch, db_update_period="100", mix_dialog_presence="1")
     assert check(KINDS).remarks == []
 
 

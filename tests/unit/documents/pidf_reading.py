@@ -2,7 +2,8 @@
 
 from xml.etree import ElementTree as ET
 
-from vedette.documents.pidf import DATA_MODEL, PIDF, PublishedDocument, compose
+from vedette.documents.pidf import PublishedDocument, compose
+from vedette.documents.presence_schema import DATA_MODEL, PIDF
 
 ALICE = "sip:alice@example.com"
 

@@ -31,14 +31,21 @@ _ALL = b"""
   <xs:import namespace="urn:ietf:params:xml:ns:pidf" schemaLocation="pidf.xsd"/>
   <xs:import namespace="urn:ietf:params:xml:ns:pidf:data-model" schemaLocation="data-model.xsd"/>
   <xs:import namespace="urn:ietf:params:xml:ns:pidf:rpid" schemaLocation="rpid.xsd"/>
+  <xs:import namespace="urn:ietf:params:xml:ns:pidf:cipid" schemaLocation="cipid.xsd"/>
+  <xs:import namespace="urn:ietf:params:xml:ns:pidf:caps" schemaLocation="caps.xsd"/>
+  <xs:import namespace="urn:ietf:params:xml:ns:pidf:timed-status" schemaLocation="timed-status.xsd"/>
 </xs:schema>
 """
+
+
+_WRITTEN_HERE = {"common-schema.xsd": _COMMON}
+_WHERE = {"timed-status.xsd": FOLDER / "schema" / "DoubangoTelecom_doubango" / "timed-status.xml"}
 
 
 class _Resolver(etree.Resolver):
     def resolve(self, system_url: str, public_id: str, context: Any = None) -> Any:
         name = system_url.rpartition("/")[2]
-        data = _COMMON if name == "common-schema.xsd" else (_SCHEMAS / name).read_bytes()
+        data = _WRITTEN_HERE[name] if name in _WRITTEN_HERE else _WHERE.get(name, _SCHEMAS / name).read_bytes()
         base: Any = self
         return base.resolve_string(data, context, base_url=system_url)
 
@@ -48,6 +55,15 @@ def _schema(source: bytes) -> etree.XMLSchema:
     parser = etree.XMLParser()
     parser.resolvers.add(_Resolver())
     return etree.XMLSchema(etree.fromstring(source, parser))
+
+
+def declared_names(schema: str) -> list[str]:
+    """The names of all elements that a schema knows, wherever they stand; [] where the schema is not there."""
+    path = _WHERE.get(f"{schema}.xsd", _SCHEMAS / f"{schema}.xsd")
+    if not path.exists():
+        return []
+    found = etree.parse(path).iter("{http://www.w3.org/2001/XMLSchema}element")
+    return sorted({str(element.get("name")) for element in found if element.get("name")})
 
 
 def faults(document: bytes) -> list[str]:

@@ -9,7 +9,8 @@ from tests.unit.documents.pidf_reading import ALICE
 from tests.unit.documents.schemas import faults
 from vedette.documents import call_presence, pidf
 from vedette.documents.dialog_info import CONFIRMED, EARLY, PROCEEDING, TERMINATED, TRYING
-from vedette.documents.pidf import DATA_MODEL, PIDF, RPID, PublishedDocument
+from vedette.documents.pidf import PublishedDocument
+from vedette.documents.presence_schema import DATA_MODEL, PIDF, RPID
 
 ALL = (TRYING, PROCEEDING, EARLY, CONFIRMED, TERMINATED)
 SETS = [frozenset(some) for some in chain.from_iterable(combinations(ALL, size) for size in range(len(ALL) + 1))]

@@ -62,6 +62,13 @@ def test_pub_33_templates_of_other_publishers_are_taken_once_they_are_filled_in(
     assert (check(filled) is not None) == (vector.path in NOT_WHOLE)
 
 
+@needs_vectors
+def test_every_dialog_info_vector_is_one_of_these() -> None:
+    known = (["accept"], ["reject:400"], ["reject:400", "accept"], ["template"])
+    assert [vector.path for vector in BODIES if vector.expected not in known] == []
+    assert set(NOT_WHOLE) <= {vector.path for vector in BODIES}
+
+
 @pytest.mark.parametrize(
     ("body", "reason"),
     [

@@ -51,6 +51,12 @@ def test_mwi_03_templates_of_other_peoples_tests_are_summaries_once_they_are_fil
     assert check(filled) is None
 
 
+@needs_vectors
+def test_every_message_summary_vector_is_one_of_these() -> None:
+    assert [vector.path for vector in BODIES if vector.expected not in (["accept"], ["template"])] == []
+    assert set(NO_SUMMARIES) <= {vector.path for vector in BODIES}
+
+
 @pytest.mark.parametrize(
     ("body", "summary"),
     [

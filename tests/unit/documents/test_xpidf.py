@@ -1,11 +1,13 @@
 """XPIDF for old phones: one atom for each tuple, with the words of Asterisk and FreeSWITCH."""
 
+from dataclasses import replace
 from xml.etree import ElementTree as ET
 
 import pytest
 
 from tests.unit.documents.pidf_reading import ALICE
 from vedette.documents.pidf import PublishedDocument
+from vedette.documents.presence_schema import PIDF
 from vedette.documents.xpidf import compose
 
 
@@ -74,3 +76,11 @@ def test_the_first_atom_is_that_of_the_first_tuple_and_the_contact_is_its_addres
 
 def test_nothing_published_is_closed() -> None:
     assert atoms(compose(ALICE, [])) == [("offline", f"{ALICE};user=ip", "closed", "offline")]
+
+
+@pytest.mark.parametrize(("value", "status"), [("true", "open"), ("1", "open"), ("0", "inuse"), ("false", "inuse")])
+def test_pdf_10_activities_are_not_told_where_something_in_them_must_be_understood(value: str, status: str) -> None:
+    extension = f'<v:x xmlns:v="urn:v" xmlns:p="{PIDF}" p:mustUnderstand="{value}"/>'
+    document = published("open", activities="busy")
+    body = document.body.replace(b"</rpid:activities>", f"{extension}</rpid:activities>".encode())
+    assert [atom[2] for atom in atoms(compose(ALICE, [replace(document, body=body)]))] == [status]

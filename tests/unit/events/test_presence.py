@@ -6,14 +6,13 @@ import pytest
 
 from tests.dialog_info import TYPE, call, dialogs
 from vedette.documents import pidf
+from vedette.documents.presence_schema import PIDF
 from vedette.events.package import Preferences, Publication
 from vedette.events.presence import PRESENCE
 from vedette.events.registry import ALLOW_EVENTS, PACKAGES
 
 ALICE = "sip:alice@example.com"
-BODY = (
-    f'<presence xmlns="{pidf.PIDF}" entity="x"><tuple id="t"><status><basic>{{}}</basic></status></tuple></presence>'
-)
+BODY = f'<presence xmlns="{PIDF}" entity="x"><tuple id="t"><status><basic>{{}}</basic></status></tuple></presence>'
 
 
 def publication(number: int, basic: str = "open") -> Publication:

@@ -17,8 +17,14 @@ BOB = Watcher("b1", "sip:bob@example.net", "active", "subscribe")
 
 def test_win_01_every_package_has_one_that_shows_its_watchers() -> None:
     templates = {package.base: name for name, package in PACKAGES.items() if isinstance(package, WatcherInfoPackage)}
-    assert templates == {name: f"{name}.winfo" for name in ("dialog", "message-summary", "presence")}
-    assert "presence.winfo" in PACKAGES
+    once = [f"{name}.winfo" for name in ("dialog", "message-summary", "presence")]
+    assert [templates[name.removesuffix(".winfo")] for name in once] == once
+    assert sorted(templates) == sorted([*once, *(name.removesuffix(".winfo") for name in once)])
+
+
+def test_win_02_the_template_applies_to_itself_once() -> None:
+    assert PACKAGES["presence.winfo.winfo"].notify_types == ("application/watcherinfo+xml",)
+    assert "presence.winfo.winfo.winfo" not in PACKAGES
 
 
 def test_uas_19_allow_events_has_no_template() -> None:

@@ -31,6 +31,7 @@ def claim(name: str, uri: str = ALICE, **fields: Any) -> Claim:
         until=0,
         whole=False,
         at=1000.0,
+        rules=1,
     )
     return base._replace(**fields)
 
@@ -58,5 +59,10 @@ def dialog(name: str, uri: str = ALICE, **fields: Any) -> DialogRecord:
         flow=Flow("udp", "192.0.2.7", 5060),
         expires=1600.0,
         reason="",
+        watcher_username=name,
+        watcher_domain="example.net",
     )
+    if fields.get("event", "presence") not in {"presence", "dialog"}:
+        username, _, domain = uri.removeprefix("sip:").partition("@")
+        base = replace(base, watcher_username=username, watcher_domain=domain)
     return replace(base, **fields)

@@ -98,8 +98,3 @@ def test_parameter_suppress_unchanged_and_not_22_only_a_change_may_bring_nothing
     owed = claim("a", status=status, sent_before=sent_before, acked_digest=acked)
     assert owed.brings_nothing(KNOWN) is nothing
     assert not owed.brings_nothing(b"another")
-
-
-@pytest.mark.parametrize(("status", "shows"), [(ACTIVE, True), (PENDING, False), (TERMINATED, True)])
-def test_prs_07_a_pending_watcher_sees_no_state(status: int, *, shows: bool) -> None:
-    assert claim("a", status=status).shows_state is shows

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -10,6 +11,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
 from notifier.domain.claims import Claim
 from notifier.domain.outcome_policy import Settlement, Verdict
@@ -19,10 +21,11 @@ from notifier.flows import delivery as delivery_module
 from notifier.flows import handover as handover_module
 from notifier.flows.delivery import DISPATCHES, Delivery
 from notifier.flows.handover import EDGE_FULL_PAUSE, EDGE_GONE_PAUSE, FAULT_PAUSE
+from notifier.flows.judging import Judging
 from tests.dialog_info import TYPE, call, dialogs
 from tests.phone import pidf
 from tests.unit.notifier.claimed import ALICE, PENDING, TERMINATED, claim, dialog
-from tests.unit.notifier.worlds import ClaimStore, States
+from tests.unit.notifier.worlds import Books, ClaimStore, States
 from tests.unit.rpc.serving import hello, peers_of, served_together
 from tests.wait import until_true
 from tests.watcherinfo import read
@@ -33,8 +36,19 @@ from vedette.records import PublicationRecord
 from vedette.rpc import client as rpc_client
 from vedette.rpc import server as rpc_server
 from vedette.rpc.client import Peers
-from vedette.rpc.contract import NOTIFIES, WITHDRAWALS, Document, NotifyBatch, Outcome, Taken, Withdrawal
+from vedette.rpc.contract import (
+    HANDOVER_AGE,
+    NOTIFIES,
+    WITHDRAWALS,
+    Document,
+    NotifyBatch,
+    Outcome,
+    Taken,
+    Withdrawal,
+)
 from vedette.rpc.server import NotReadyError
+from vedette.rules.permissions import Handling
+from vedette.rules.ruling import ByHand, Defaults, Rulebook
 from vedette.store.database import StoreError, StoreUnavailableError, StoreUndecidedError
 
 CAROL = "sip:carol@example.com"
@@ -108,16 +122,28 @@ class World:
 
 
 def world(
-    store: ClaimStore, states: States, peers: Peers, *, suppress: bool = True, mixes_calls: bool = False
+    store: ClaimStore,
+    states: States,
+    peers: Peers,
+    *,
+    suppress: bool = True,
+    mixes_calls: bool = False,
+    book: Rulebook | None = None,
 ) -> World:
+    """Everybody sees everything but those who are pending; or what the book says."""
     gone: list[tuple[str, str]] = []
     lost: list[bool] = []
     views = Views(100, mix_dialog_presence=mixes_calls)
+    claims = [claim for batch in store.batches if isinstance(batch, list) for claim in batch]
+    waiting = {(c.dialog_id.decode(), "example.net"): ByHand(PENDING) for c in claims if c.status == PENDING}
+    books = Books(book or Rulebook(1, None, waiting))
+    defaults = Defaults(default_rule=Handling.ALLOW, dialog_rule="allow")
     delivery = Delivery(
         store,
         states,
         views,
         peers,
+        Judging(books, states, store, defaults),
         bell_heard=lambda: True,
         edge_gone=lambda instance, address: gone.append((instance, address)),
         claims_lost=lambda: lost.append(True),
@@ -128,7 +154,12 @@ def world(
 
 @asynccontextmanager
 async def delivering(
-    claims: list[Claim], *, to: list[Edge], suppress: bool = True, mixes_calls: bool = False
+    claims: list[Claim],
+    *,
+    to: list[Edge],
+    suppress: bool = True,
+    mixes_calls: bool = False,
+    book: Rulebook | None = None,
 ) -> AsyncIterator[World]:
     """A world with these claims, whose dialogs are over the edges in turn."""
     records = [
@@ -144,7 +175,7 @@ async def delivering(
     ]
     async with peers_of(*(edge.address for edge in to)) as peers:
         await peers.probe()
-        w = world(ClaimStore(claims), States(*records), peers, suppress=suppress, mixes_calls=mixes_calls)
+        w = world(ClaimStore(claims), States(*records), peers, suppress=suppress, mixes_calls=mixes_calls, book=book)
         try:
             yield w
         finally:
@@ -484,11 +515,15 @@ async def test_parameter_suppress_unchanged_0_sends_every_change() -> None:
 
 
 @pytest.mark.parametrize("owed", [0, 1])
-async def test_a_dialog_that_lags_again_when_it_is_found_unchanged_is_delivered(owed: int) -> None:
+async def test_a_dialog_that_lags_again_when_it_is_found_unchanged_is_delivered(
+    owed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async with edges("edge-1") as [edge], delivering([claim("a", acked_digest=NEUTRAL)], to=[edge]) as w:
+        wakes: list[bool] = []
+        monkeypatch.setattr(w.delivery, "wake", lambda: wakes.append(True))
         w.store.owed_again = owed
         await w.deliver()
-        assert w.delivery._woken.is_set() == bool(owed)
+        assert wakes == [True] * owed
 
 
 @pytest.mark.parametrize("fault", [StoreUndecidedError("broken"), RuntimeError("a fault of ours")])
@@ -528,6 +563,41 @@ async def test_not_10_a_wake_up_claims_at_once(monkeypatch: pytest.MonkeyPatch) 
             await until_true(lambda: edge.dialogs() == ["a", "a"], "the next claim is delivered")
 
 
+async def test_the_bell_is_told_what_a_claim_found_and_nothing_where_it_found_nothing() -> None:
+    found: list[int] = []
+    async with edges("edge-1") as [edge], delivering([claim("a"), claim("b")], to=[edge]) as w:
+        w.delivery._found = found.append
+        await w.deliver()
+        await w.delivery._step()
+    assert found == [2]
+
+
+async def test_a_claim_that_found_little_has_left_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(delivery_module, "POLL", 3600.0)
+    monkeypatch.setattr(delivery_module, "ENOUGH", 2)
+    async with edges("edge-1") as [edge], delivering([claim("a"), claim("b")], to=[edge]) as w:
+        w.store.batches = [[claim("a"), claim("b")], [claim("a", cseq=4)], [claim("b", cseq=4)]]
+        with running(w):
+            w.delivery.wake()
+            await until_true(lambda: edge.dialogs() == ["a", "b", "a"], "a claim follows a large one")
+            await w.delivery.drain()  # many turns of the loop
+        assert w.store.claims == 2
+
+
+async def test_after_a_claim_that_found_little_there_is_room_for_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(delivery_module, "SPACE", 3600.0)
+    monkeypatch.setattr(delivery_module, "ENOUGH", 2)
+    owed = [claim("a"), claim("b")]
+    async with edges("edge-1") as [edge], delivering(owed, to=[edge]) as w:
+        w.store.batches = [owed, [claim("a", cseq=4)], [claim("b", cseq=4)]]
+        with running(w):
+            w.delivery.wake()
+            await until_true(lambda: edge.dialogs() == ["a", "b", "a"], "a claim follows a large one at once")
+            w.delivery.wake()
+            await w.delivery.drain()  # many turns of the loop
+        assert w.store.claims == 2
+
+
 @pytest.mark.parametrize(("heard", "interval"), [(True, "POLL"), (False, "POLL_WITHOUT_BELL")])
 async def test_without_wake_ups_it_polls(heard: bool, interval: str, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: FBT001
     for name in ("POLL", "POLL_WITHOUT_BELL"):
@@ -536,6 +606,16 @@ async def test_without_wake_ups_it_polls(heard: bool, interval: str, monkeypatch
         w.delivery._bell_heard = lambda: heard
         with running(w):
             await until_true(lambda: edge.dialogs() == ["a"], "the claim is delivered")
+
+
+async def test_a_poll_that_leaves_changes_is_followed_by_the_next_one_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(delivery_module, "POLL", 3600.0)
+    monkeypatch.setattr(delivery_module, "POLL_WITHOUT_BELL", 0.01)
+    async with edges("edge-1") as [edge], delivering([claim("a"), claim("b")], to=[edge]) as w:
+        w.store.batches = [[claim("a")], [claim("b")], [], [claim("a", cseq=4)]]
+        w.delivery._bell_heard = lambda: w.store.claims > 0  # it is, from the first claim on
+        with running(w):
+            await until_true(lambda: edge.dialogs() == ["a", "b", "a"], "all of them are delivered")
 
 
 @pytest.mark.parametrize(
@@ -551,6 +631,40 @@ async def test_a_claim_that_failed_is_made_again_and_told_where_it_may_have_been
         with running(w):
             await until_true(lambda: edge.dialogs() == ["a"], "the claim is delivered")
         assert w.lost == lost
+
+
+async def test_a_claim_whose_answer_was_lost_is_asked_for_at_once_where_the_store_knows_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(delivery_module, "POLL", 3600.0)
+    async with edges("edge-1") as [edge], delivering([claim("a")], to=[edge]) as w:
+        w.store.asks_again = True
+        w.store.batches.insert(0, StoreUndecidedError("broken"))
+        with running(w):
+            w.delivery.wake()
+            await until_true(lambda: edge.dialogs() == ["a"], "the claim is delivered without another wake-up")
+        assert w.lost == []
+        assert not w.delivery.is_unsure
+        w.store.misses_claims = True
+        assert w.delivery.is_unsure
+
+
+async def test_a_batch_says_until_when_on_the_edges_own_clock_it_may_be_taken() -> None:
+    begun = time.monotonic()
+    async with edges("edge-1") as [edge], delivering([claim("a")], to=[edge]) as w:
+        await w.deliver()
+        (batch,) = edge.taken
+    uptime = hello().uptime
+    assert abs(batch.until - (uptime + HANDOVER_AGE)) <= time.monotonic() - begun
+
+
+async def test_an_edge_whose_clock_is_not_known_is_asked_and_gets_nothing_where_it_does_not_tell() -> None:
+    async with edges("edge-1") as [edge], delivering([claim("a")], to=[edge]) as w:
+        edge.instance = "edge-2"
+        w.states.known[b"a"] = replace(w.states.known[b"a"], edge_instance="edge-2")
+        await w.deliver()
+        assert edge.taken == []
+        assert w.store.given_back() == {"a": EDGE_GONE_PAUSE}
 
 
 # who watches

@@ -74,11 +74,12 @@ async def test_pub_18_and_sub_14_what_ended_wakes_the_notifiers_though_redis_is_
     await no_redis.close()
 
 
-async def test_a_full_batch_is_followed_by_the_next_at_once(
+async def test_a_batch_that_is_full_but_for_what_others_lock_is_followed_by_the_next_at_once(
     no_redis: RedisLink, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(expiry_module, "INTERVAL", 3600.0)
-    store, told = EndingStore(ENDED * (BATCH // 2), ENDED * (BATCH // 2), ENDED), Told()
+    half = BATCH // len(ENDED) // 2
+    store, told = EndingStore(ENDED * (2 * half), ENDED * half, ENDED), Told()
     run = asyncio.create_task(expiry(store, no_redis, told).run())
     await run_until(run, lambda: told.woken == 3, "all three batches are told")
     assert store.expired == 3

@@ -14,7 +14,9 @@ from notifier.flows.recovery import EDGE_PROBES, GRACE, Recovery
 from tests.unit.notifier.worlds import Graveyard
 from tests.unit.rpc.serving import crooked, hello, http, peers_of, read_request, served
 from tests.wait import until_true
+from vedette.rpc import client as client_module
 from vedette.rpc.client import Peers
+from vedette.rpc.contract import HANDOVER_AGE
 from vedette.store.database import StoreUnavailableError
 
 NOWHERE = "127.0.0.1:1"
@@ -76,6 +78,27 @@ async def test_the_marks_of_a_dead_notifier_are_given_up_and_it_is_forgotten() -
     assert yard.forgotten == ["dead-1", "dead-2"]
 
 
+async def test_claims_of_a_notifier_that_may_only_be_stopped_are_given_up_once_no_edge_takes_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(client_module, "PROBE_TIMEOUT", 0.05)
+    silence = asyncio.Event()
+
+    async def treat(reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
+        await read_request(reader)
+        await silence.wait()
+
+    yard = Graveyard()
+    async with peers_of("") as peers, crooked(treat) as address:
+        yard.missing_notifiers = [MissingNotifier("stopped", address, silent=True)]
+        yard.notifiers = ["dead"]
+        async with watching(yard, peers):
+            await until_true(lambda: set(yard.forgotten) == {"dead", "stopped"}, "both are forgotten")
+        silence.set()
+    graces = {dead[0]: grace for dead, grace in yard.cleared if dead}
+    assert graces == {"dead": GRACE, "stopped": HANDOVER_AGE}
+
+
 async def test_a_dead_notifier_is_not_forgotten_while_marks_of_it_are_left() -> None:
     yard = Graveyard()
     yard.notifiers = ["dead", "busy"]
@@ -85,9 +108,10 @@ async def test_a_dead_notifier_is_not_forgotten_while_marks_of_it_are_left() -> 
         await watch.rounds(20)
         assert yard.forgotten == ["dead"]
         assert yard.cleared[-1] == (["busy"], GRACE)
-        yard.marks, yard.busy = [1], set()
+        yard.marks = [1]
+        await until_true(lambda: watch.woken == [True], "what it owed is given up")
+        yard.busy = set()
         await until_true(lambda: yard.forgotten == ["dead", "busy"], "the other one is forgotten too")
-        assert watch.woken == [True]
 
 
 async def test_marks_whose_time_is_over_are_given_up_though_nobody_is_dead() -> None:
@@ -95,7 +119,7 @@ async def test_marks_whose_time_is_over_are_given_up_though_nobody_is_dead() -> 
     yard.marks = [2]
     async with peers_of("") as peers, watching(yard, peers) as watch:
         await until_true(lambda: watch.woken, "marks are given up")
-    assert yard.cleared == [([], GRACE)] * 2
+    assert yard.cleared == [([], GRACE)]
     assert yard.forgotten == []
 
 
@@ -235,6 +259,16 @@ async def test_a_notifier_that_has_only_lost_its_lock_is_left_alone_while_it_ans
         assert yard.forgotten == []
         yard.missing_notifiers = [MissingNotifier("before", alive.address, silent=False)]
         await until_true(lambda: yard.forgotten == ["before"], "whose address another one has is buried")
+
+
+async def test_a_notifier_that_holds_its_lock_and_is_silent_is_buried_unless_it_answers() -> None:
+    yard = Graveyard()
+    async with served(me=hello("slow")) as slow, peers_of("") as peers, watching(yard, peers) as watch:
+        yard.missing_notifiers = [MissingNotifier("slow", slow.address, silent=True, holds_lock=True)]
+        await watch.rounds(5)
+        assert yard.forgotten == []
+        yard.missing_notifiers = [MissingNotifier("stopped", NOWHERE, silent=True, holds_lock=True)]
+        await until_true(lambda: yard.forgotten == ["stopped"], "the one that does not answer is buried")
 
 
 async def test_a_leaving_edge_gives_up_what_is_quiet_and_when_it_is_gone_all() -> None:

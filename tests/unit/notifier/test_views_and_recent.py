@@ -13,7 +13,8 @@ from notifier.domain.recent import Recent
 from notifier.domain.views import NO_VIEW, ViewKey, Views, digest_of
 from tests.dialog_info import TYPE, call, dialogs
 from tests.unit.notifier.claimed import ALICE
-from vedette.documents.pidf import PIDF, neutral
+from vedette.documents.pidf import neutral
+from vedette.documents.presence_schema import PIDF
 from vedette.documents.versioned import VersionedDocument
 from vedette.events.package import Preferences, Publication
 from vedette.events.registry import PACKAGES

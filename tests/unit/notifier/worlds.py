@@ -1,15 +1,22 @@
 """What the notifier's flows need of the world, in memory (the protocols of notifier/flows/ports.py)."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
-from notifier.domain.claims import Claim
+from notifier.domain.claims import Claim, Decided
 from notifier.domain.ended import Ended
-from notifier.domain.outcome_policy import Settlement
+from notifier.domain.outcome_policy import Settlement, Verdict
+from notifier.domain.views import ReadState
 from notifier.domain.watchers import Span, WatcherRows
-from notifier.flows.ports import MissingNotifier, PresentityKey
+from notifier.flows.ports import MissingNotifier, PresentityKey, Settled
+from vedette.identity import Presentity
 from vedette.records import DialogRecord, PublicationRecord
 from vedette.rpc.contract import Outcome
+from vedette.rules.ruling import Rulebook
 from vedette.store.database import StoreError
+
+NOBODY = "127.0.0.1:1"
+"""An address that refuses connections."""
 
 
 class ClaimStore:
@@ -24,6 +31,9 @@ class ClaimStore:
         self.refused = 0
         """How often it did."""
         self.owed_again = 0
+        self.asks_again = False
+        self.misses_claims = False
+        self.decided: list[Decided] = []
 
     async def claim(self, events: int, dialogs: int) -> list[Claim]:
         """The next list, or nothing."""
@@ -33,6 +43,10 @@ class ClaimStore:
             raise batch
         return batch
 
+    async def changes_left(self) -> bool:
+        """Whether a list is left."""
+        return bool(self.batches)
+
     async def apply(self, outcomes: Sequence[tuple[Outcome, Settlement]]) -> int:
         """Remember them."""
         if self.fault is not None:
@@ -40,6 +54,16 @@ class ClaimStore:
             raise self.fault
         self.applied += outcomes
         return self.owed_again
+
+    async def decide(self, decided: Sequence[Decided]) -> int:
+        """Remember them."""
+        self.decided += decided
+        return 0
+
+    async def settle(self, outcomes: Sequence[tuple[Outcome, Settlement]]) -> Settled:
+        """The same; ENDED ends."""
+        again = await self.apply(outcomes)
+        return Settled(again, [o.dialog_id for o, settlement in outcomes if settlement.verdict is Verdict.ENDED])
 
     def given_back(self, verdict: str = "unsent") -> dict[str, float]:
         """The dialogs that owe their NOTIFY again, each with its pause; `again`: it may have been sent."""
@@ -62,6 +86,8 @@ class States:
         self.watching: dict[str, WatcherRows] = {}
         """By the URI of the presentity that is watched."""
         self.asked_watchers: list[tuple[PresentityKey, Span]] = []
+        self.rules_read: int | None = None
+        """The version of the rules that is read with a state that is newer than the one asked for."""
 
     async def dialogs(self, claims: Sequence[Claim]) -> dict[bytes, DialogRecord]:
         """Those that are known."""
@@ -69,12 +95,16 @@ class States:
             raise self.fault
         return {claim.dialog_id: self.known[claim.dialog_id] for claim in claims if claim.dialog_id in self.known}
 
-    async def states(
-        self, wanted: Sequence[tuple[PresentityKey, int]]
-    ) -> dict[tuple[PresentityKey, int], list[PublicationRecord]]:
+    async def states(self, wanted: Sequence[tuple[PresentityKey, int]]) -> dict[tuple[PresentityKey, int], ReadState]:
         """What was put in."""
         self.asked += wanted
-        return {(key, version): self.publications.get(key[1], []) for key, version in wanted}
+        return {
+            (key, version): ReadState(self.publications.get(key[1], []), self.rules_read) for key, version in wanted
+        }
+
+    async def rules_now(self, wanted: Sequence[PresentityKey]) -> dict[PresentityKey, int]:
+        """What was put in; 1, as claims have it, where nothing was."""
+        return dict.fromkeys(wanted, 1 if self.rules_read is None else self.rules_read)
 
     async def published_now(self, wanted: Sequence[PresentityKey]) -> dict[PresentityKey, list[PublicationRecord]]:
         """What was put in."""
@@ -87,6 +117,22 @@ class States:
         return [self.watching.get(key[1], WatcherRows(span.whole, [])) for key, span in wanted]
 
 
+class Books:
+    """What is said about watchers: the same of every presentity, at the version that is asked for."""
+
+    def __init__(self, book: Rulebook) -> None:
+        self.book = book
+        self.due: list[tuple[Presentity, int, float]] = []
+
+    async def at(self, versions: Sequence[tuple[Presentity, int]]) -> dict[Presentity, Rulebook]:
+        """What was put in."""
+        return {presentity: replace(self.book, version=version) for presentity, version in versions}
+
+    async def note_due(self, moments: Sequence[tuple[Presentity, int, float]]) -> None:
+        """Remember them."""
+        self.due += moments
+
+
 class EndingStore:
     """Gives out what ended, a list at a time."""
 
@@ -97,6 +143,8 @@ class EndingStore:
         """What `sweep` says in turn; then 0."""
         self.swept: list[tuple[float, int]] = []
         self.forgotten: list[float] = []
+        self.due: list[int | StoreError] = []
+        """What `judge_due` says in turn; then 0."""
 
     async def expire(self, limit: int) -> list[Ended]:
         """The next list, or nothing."""
@@ -114,6 +162,17 @@ class EndingStore:
             raise count
         return count
 
+    async def judge_due(self, limit: int) -> int:
+        """The next number."""
+        count = self.due.pop(0) if self.due else 0
+        if isinstance(count, StoreError):
+            raise count
+        return count
+
+    async def sweep_decisions(self, limit: int) -> int:
+        """Nothing."""
+        return 0
+
     async def forget_replicas(self, age: float) -> None:
         """Remember it."""
         self.forgotten.append(age)
@@ -124,7 +183,7 @@ class Graveyard:
 
     def __init__(self) -> None:
         self.notifiers: list[str] = []
-        """The silent ones."""
+        """Those that are dead for certain."""
         self.missing_notifiers: list[MissingNotifier] = []
         self.gentle: list[bool] = []
         """How each call of `rehome` asked."""
@@ -172,7 +231,7 @@ class Graveyard:
         if self.fault is not None:
             fault, self.fault = self.fault, None
             raise fault
-        gone = [MissingNotifier(instance, "", silent=True) for instance in self.notifiers]
+        gone = [MissingNotifier(instance, NOBODY, silent=True) for instance in self.notifiers]
         return [missing for missing in [*gone, *self.missing_notifiers] if missing.instance not in self.forgotten]
 
     async def gone_edges(self, seconds: float) -> list[tuple[str, str]]:

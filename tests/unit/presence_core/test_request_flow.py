@@ -185,6 +185,21 @@ async def test_pub_20_and_uas_28_503_only_where_surely_nothing_is_stored(fault: 
     assert await statuses(flow.handle(named("a", "b"))) == [200, 200]
 
 
+async def test_uas_28_those_who_are_refused_for_a_time_are_spread_whatever_refuses_them() -> None:
+    ledger = Ledger()
+    ledger.gate.clear()
+    seconds = iter((3, 9, 5, 7))
+    limits = FlowLimits(max_batch=1, max_in_flight=1, max_queue=2, retry_after=lambda: next(seconds))
+    flow = flow_of(ledger, limits, conclude=lambda _command, _verdict: refusals.UNAVAILABLE)
+    answers = flow.handle(named("a"))
+    answers += flow.handle(named("b", "c", "full"))
+    ledger.fault = lambda commands: StoreUnavailableError("away") if commands[0].name == "b" else None
+    ledger.gate.set()
+    got = await replies(answers)
+    assert [reply.status for reply in got] == [503] * 4
+    assert [dict(reply.headers)["Retry-After"] for reply in (got[3], got[0], got[1], got[2])] == ["3", "9", "5", "7"]
+
+
 @pytest.mark.parametrize("count", [0, 1, 3])
 async def test_verdicts_that_do_not_match_the_commands_settle_nothing(count: int) -> None:
     async def apply(commands: list[Command]) -> list[str]:

@@ -9,7 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from presence_core.domain.policy import Policy
-from presence_core.domain.subscribe import SubscribeCommand, SubscribeVerdict, conclude_subscribe, plan_subscribe
+from presence_core.domain.subscribe import (
+    SubscribeCommand,
+    SubscribeVerdict,
+    conclude_subscribe,
+    in_turns,
+    plan_subscribe,
+)
 from tests.integration.calls import ALICE, BOB, EDGE, EDGE_ADDRESS, FLOW, subscribe
 from vedette.events.registry import ALLOW_EVENTS
 from vedette.identity import parse_to_tag, presentity_hash, to_tag
@@ -109,10 +115,14 @@ def test_clients_2_our_contact_is_reachable_by_the_watchers_transport(flow: Flow
             "tls",
             "sip:{}@192.0.2.1:5061;transport=tls",
         ),
+        ({"request_uri": "sips:alice@example.com", "tls_address": "192.0.2.1:7"}, "udp", "sips:{}@192.0.2.1:7"),
+        ({"contacts": ["<sips:bob@192.0.2.7>"], "tls_address": "192.0.2.1:7"}, "tcp", "sips:{}@192.0.2.1:7"),
+        ({"record_route": ["<sips:proxy.example;lr>"], "tls_address": "[::1]:7"}, "ws", "sips:{}@[::1]:7"),
         ({"request_uri": "sips:alice@example.com"}, "udp", "sip:{}@192.0.2.1:5061"),
+        ({"tls_address": "192.0.2.1:7"}, "udp", "sip:{}@192.0.2.1:5061"),
     ],
 )
-def test_trn_24_our_contact_is_sips_where_the_watcher_wants_tls_on_every_hop(
+def test_dlg_18_trn_24_our_contact_is_sips_where_the_watcher_wants_tls_on_every_hop(
     fields: dict[str, Any], transport: str, contact: str
 ) -> None:
     call = subscribe(flow=Flow(transport, "192.0.2.7", 40000, 3), local_address="192.0.2.1:5061")
@@ -402,3 +412,22 @@ def test_uas_25_whatever_stands_in_a_subscribe_there_is_an_answer_or_a_command(*
     assert plan.refusal is None or plan.in_dialog
     assert plan.refusal is not None or (plan.contact and plan.accept == PIDF)
     assert re.fullmatch(r"[\w.]+", plan.to_tag)
+
+
+def test_new_dialogs_of_one_phone_for_one_state_are_written_one_after_the_other() -> None:
+    phone, desk = (f'<sip:bob@192.0.2.7>;+sip.instance="<urn:uuid:{number}>"' for number in (1, 2))
+    calls = [
+        subscribe(contacts=[phone]),
+        subscribe(contacts=[desk]),
+        subscribe(contacts=[phone]),
+        subscribe(contacts=[phone], request_uri="sip:other@example.com"),
+        subscribe(contacts=[phone], event="presence;id=7"),
+        subscribe(contacts=[phone], from_uri="sip:carol@example.net"),
+        subscribe(contacts=[phone], expires=0),
+        changed(contacts=[phone], to_tag=TO_TAG),
+        subscribe(),
+        subscribe(),
+        subscribe(contacts=[phone]),
+    ]
+    assert in_turns([planned(call) for call in calls]) == [[0, 1, 3, 4, 5, 6, 7, 8, 9], [2], [10]]
+    assert in_turns([]) == [[]]

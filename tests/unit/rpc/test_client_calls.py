@@ -12,6 +12,7 @@ import pytest
 from tests.unit.rpc.serving import TOKEN, crooked, http, peer_of, peers_of, read_request, served
 from tests.wait import until_true
 from vedette.rpc import client as rpc_client
+from vedette.rpc import http_client
 from vedette.rpc import server as rpc_server
 from vedette.rpc.client import NotDoneError, OutcomeUnknownError, Peer, TooLargeError
 from vedette.rpc.contract import DEADLINE_HEADER, INSTANCE_HEADER, PREFIX
@@ -79,7 +80,8 @@ async def test_a_refused_connection_is_surely_not_done() -> None:
                 await peers.ask(peer)
 
 
-async def test_a_connection_that_is_never_made_is_surely_not_done() -> None:
+async def test_a_connection_that_is_never_made_is_surely_not_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http_client, "CONNECT_PATIENCE", 0.1)
     with socket.socket() as full, contextlib.ExitStack() as stack:
         full.bind(("127.0.0.1", 0))
         full.listen(0)
@@ -209,18 +211,26 @@ async def test_a_connection_that_breaks_under_a_call_leaves_the_outcome_unknown(
         assert peer.in_flight == 0
 
 
-async def test_a_call_without_an_answer_in_its_time_leaves_the_outcome_unknown() -> None:
+async def test_a_call_without_an_answer_in_its_time_leaves_the_outcome_unknown(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     over = asyncio.Event()
 
     async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """After its first answer; so the connection is there before anybody's time begins."""
+        await read_request(reader)
+        writer.write(http(200, b"first"))
         await read_request(reader)
         await over.wait()
 
     async with crooked(silent) as address, peer_of(address) as (peers, peer):
+        assert await peers.call(peer, PATH, b"x", timeout=20) == b"first"
         with pytest.raises(OutcomeUnknownError, match="Timeout"):
             await peers.call(peer, PATH, b"x", timeout=0.1)
-        with pytest.raises(OutcomeUnknownError):
-            await asyncio.wait_for(peers.ask(peer), 20)
+        assert await peers.call(peer, PATH, b"x", timeout=20) == b"first"
+        monkeypatch.setattr(rpc_client, "PROBE_TIMEOUT", 0.1)
+        with pytest.raises(OutcomeUnknownError, match="Timeout"):
+            await peers.ask(peer)
         over.set()
 
 

@@ -1,17 +1,19 @@
 """Who is there and who is called: probing, spreading, coming and going."""
 
 import asyncio
+import time
 from collections import Counter
 from contextlib import AsyncExitStack
 from pathlib import Path
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
 from tests.unit.rpc.serving import TOKEN, hello, peers_of, served
 from tests.wait import until_true
 from vedette.rpc import client as rpc_client
-from vedette.rpc.client import FAILURES_UNTIL_GONE, NotDoneError, Peer, Peers
+from vedette.rpc.client import FAILURES_UNTIL_GONE, STARTS, NotDoneError, Peer, Peers
 from vedette.rpc.contract import HELLO
 from vedette.rpc.discovery import Discovery
 from vedette.rpc.server import listen
@@ -43,6 +45,31 @@ def test_choose_takes_the_one_with_the_least_calls_in_flight() -> None:
     assert {id(peers.choose()) for _ in range(6)} == {id(idle)}
     idle.in_flight = 3
     assert {id(peers.choose()) for _ in range(6)} == {id(busy)}
+
+
+def test_choose_fills_one_and_then_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rpc_client, "TURN", 1e9)
+    peers = fabricated(3)
+    first, second, third = peers.known()
+    expected = [first, first, second, second, third, third, first]
+    for peer in expected:
+        assert peers.choose(fill=2) is peer
+        peer.in_flight += 1
+    assert peers.choose(fill=2) is second, "all have enough: the one with the least"
+    third.in_flight = 0
+    assert peers.choose(fill=2) is third
+    assert peers.choose({third.address}, fill=2) is second
+
+
+def test_choose_fills_another_one_first_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    peers = fabricated(3)
+    chosen = []
+    for seconds in (1000.0, 1000.9, 1001.0, 1002.5, 1003.0):
+        monkeypatch.setattr(time, "monotonic", lambda seconds=seconds: seconds)
+        chosen.append(peers.choose(fill=2))
+    first, second, third = (chosen[index] for index in (0, 2, 3))
+    assert chosen == [first, first, second, third, first]
+    assert {first, second, third} == set(peers.known())
 
 
 def test_choose_leaves_out_who_is_excluded_or_not_ready() -> None:
@@ -139,7 +166,7 @@ async def test_a_peer_with_another_token_is_never_ready() -> None:
         assert here.heard == []
 
 
-async def test_who_is_gone_is_told_from_who_only_does_not_answer() -> None:
+async def test_who_is_gone_is_told_from_who_only_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     async with served(me=hello("one")) as one, peers_of("") as peers:
         assert not await peers.is_gone(Peer(one.address), "one")
         assert await peers.is_gone(Peer(one.address), "before")
@@ -147,6 +174,7 @@ async def test_who_is_gone_is_told_from_who_only_does_not_answer() -> None:
     async with peers_of("") as peers:
         assert await peers.is_gone(Peer(address), "one")
         assert not await peers.is_gone(Peer("no such address"), "one")
+    monkeypatch.setattr(rpc_client, "PROBE_TIMEOUT", 0.1)
     with listen("127.0.0.1", 0) as deaf:
         async with peers_of("") as peers:
             assert not await peers.is_gone(Peer(f"127.0.0.1:{deaf.getsockname()[1]}"), "one")
@@ -165,3 +193,18 @@ async def test_a_call_that_nobody_took_makes_us_look_who_is_there_at_once(
         await until_true(lambda: len(one.heard) > asked and peers.ready(), "it is asked again")
         watching.cancel()
         await asyncio.gather(watching, return_exceptions=True)
+
+
+def test_the_uptime_of_a_peer_at_a_moment_is_the_most_that_its_hellos_prove() -> None:
+    peer = Peer("192.0.2.1:8072")
+    assert peer.uptime_at("a", time.monotonic()) is None
+    begun = time.monotonic()
+    for uptime in (5.0, 9.0, 7.0):
+        peer.heard(replace(hello("a"), uptime=uptime))
+    known = peer.uptime_at("a", begun)
+    assert known is not None
+    assert 9.0 - (time.monotonic() - begun) <= known <= 9.0
+    assert peer.uptime_at("b", begun) is None
+    for _ in range(STARTS):
+        peer.heard(replace(hello("b"), uptime=1.0))
+    assert peer.uptime_at("a", begun) is None, "another instance is at that address now"

@@ -2,6 +2,8 @@
 
 import asyncio
 import math
+import socket
+import sys
 from collections.abc import Mapping
 
 import aiohttp
@@ -73,6 +75,22 @@ async def test_a_call_needs_the_token_and_the_instance_that_was_meant() -> None:
             answer = await post(here.address, PATH, repr(headers).encode(), headers)
             assert answer == (status, b"done" if status == 200 else b""), headers
     assert calls == [repr(headers).encode() for headers, status in CALLERS if status == 200]
+
+
+async def test_an_answer_leaves_in_one_piece() -> None:
+    segments_with_data = slice(152, 156)  # tcpi_data_segs_in of struct tcp_info
+    async with served({PATH: echo}) as here:
+        host, port = here.address.split(":")
+        reader, writer = await asyncio.open_connection(host, int(port))
+        token = f"authorization: Bearer {TOKEN.current}"
+        head = f"POST {PATH} HTTP/1.1\r\nhost: h\r\n{token}\r\ncontent-length: 4\r\n\r\n"
+        for number in range(1, 4):
+            writer.write(head.encode() + b"body")
+            await reader.readuntil(b"\r\n\r\n")
+            assert await reader.readexactly(4) == b"body"
+            info = writer.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 192)
+            assert int.from_bytes(info[segments_with_data], sys.byteorder) == number
+        writer.close()
 
 
 async def test_hello_needs_the_token_too() -> None:

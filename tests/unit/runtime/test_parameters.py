@@ -70,8 +70,8 @@ def test_what_says_the_same_in_two_services_comes_once_and_what_differs_twice() 
 def test_the_modules_own_come_first() -> None:
     names = [one.name for one in parameters({"sample": Sample})]
     assert names[:2] == ["max_expires", "port"]
-    assert [place(name) for name in (*ORIGINAL, *LATER)] == list(range(27))
-    assert place("port") == 27
+    assert [place(name) for name in (*ORIGINAL, *LATER)] == list(range(28))
+    assert place("port") == 28
     assert [listed("max_expires")[0].origin, listed("port")[0].origin] == ["original", "vedette"]
 
 

@@ -86,7 +86,7 @@ async def test_a_service_that_waits_for_postgres_ends_in_order_when_it_is_told_t
         stderr=asyncio.subprocess.STDOUT,
     )
     try:
-        await until_true(lambda: handles(process.pid, signal.SIGTERM), "it runs")
+        await until_true(lambda: handles(process.pid, signal.SIGTERM), "it runs", deadline=60)
         process.send_signal(signal.SIGTERM)
         said, _ = await asyncio.wait_for(process.communicate(), 60)
     finally:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable
 
 from vedette.sip.address import parse_address
-from vedette.sip.errors import SipError
+from vedette.sip.errors import NotSipError, SipError
 from vedette.sip.event_header import parse_event
 from vedette.sip.grammar import split_list
 from vedette.sip.media_type import parse_media_type
@@ -11,6 +11,7 @@ from vedette.sip.message import Request, Response
 from vedette.sip.reader import read_message
 from vedette.sip.uri import address_of_record, parse_uri
 from vedette.sip.via import parse_via
+from vedette.sip.writer import write_response
 
 START = "SUBSCRIBE sip:alice@example.com SIP/2.0"
 SUBSCRIBE = (
@@ -115,3 +116,28 @@ def read_all(message: Request | Response) -> list[SipError]:
         except SipError as error:
             complaints.append(error)
     return complaints
+
+
+def exercise(data: bytes) -> None:
+    """Read it as a datagram and as a message of a stream, with all of its fields, and answer it where that can be."""
+    for stream in (False, True):
+        try:
+            message = read_message(data, stream=stream)
+        except NotSipError:
+            continue
+        except SipError:
+            assert data.startswith(b"SIP/")
+            continue
+        complaints = read_all(message)
+        assert all(complaint.status in {400, 416, 505} and complaint.reason.isascii() for complaint in complaints)
+        if isinstance(message, Request) and not any("Via" in complaint.reason for complaint in complaints):
+            written = write_response(message, 400, source=("192.0.2.1", 5060), to_tag="t")
+            assert len(written) <= 2 * len(data) + 300, "a response is little longer than its request (SEC-02)"
+            try:
+                answer = read_message(written)
+            except SipError as error:
+                if error.reason in {"Too many headers", "Header too long"}:
+                    continue  # of what the request had too much of
+                raise
+            assert isinstance(answer, Response)
+            assert answer.top_via.branch == message.top_via.branch

@@ -166,7 +166,6 @@ PATTERNS = {
 }
 ONE_GREEDY = {
     "vedette.sip.reader._REQUEST_LINE": ".*",  # the URI: all that stands before the last " SIP/"
-    "vedette.sip.via._VIA": ".*",  # the parameters: all that is left
     "vedette.sip.media_type._MEDIA_TYPE": ".*",
 }
 """Patterns with one repetition that gives back what it took; one alone takes a step for each character."""

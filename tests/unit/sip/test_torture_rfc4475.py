@@ -159,7 +159,7 @@ def test_msg_42_a_request_of_rfc_2543_is_processed_and_matched_by_its_fields() -
     assert read_all(invite) == []
     assert invite.from_.tag is None
     assert not invite.top_via.has_cookie
-    assert len(server_key(invite)) == 6
+    assert server_key(invite).count("\n") == 5
     assert invite.body.startswith(b"v=0")
 
 

@@ -106,7 +106,7 @@ MESSAGES = [
     vector
     for folder in FOLDERS
     for vector in vectors(folder)
-    if vector.path.endswith((".dat", ".sip", ".bin")) and vector.facts["kind"] not in {"body", "uri-list"}
+    if vector.path.endswith((".dat", ".sip", ".bin", ".msg")) and vector.facts["kind"] not in {"body", "uri-list"}
 ]
 JUDGED = [vector for vector in MESSAGES if not ROBUSTNESS & set(vector.expected)]
 

@@ -43,6 +43,17 @@ def test_uas_16_trn_28_a_response_copies_what_it_has_to() -> None:
     )
 
 
+@pytest.mark.parametrize("below", ["," * 8000, ", a" * 4000, ',"' + "," * 8000])
+def test_sec_02_many_vias_in_a_row_make_no_long_response(below: str) -> None:
+    row = f"SIP/2.0/UDP p2.example.com;branch=z9hG4bKp2{below}"
+    asked = read_message(wire([("Via", row), ("Via", row), *changed(("Via", None))]))
+    assert isinstance(asked, Request)
+    data = write_response(asked, 400, source=SOURCE, to_tag="t1")
+    assert len(data) < 2 * len(row) + 400
+    answer = read_message(data)
+    assert answer.vias[1:] == asked.vias[1:]
+
+
 @pytest.mark.parametrize(
     ("to", "tag"),
     [

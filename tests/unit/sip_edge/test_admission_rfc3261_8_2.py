@@ -52,6 +52,16 @@ def test_uas_02_uas_03_uas_23_uas_24_and_msg_05_methods(method: str, decision: N
         assert made.headers == (("Allow", ALLOW),)
 
 
+@pytest.mark.parametrize("method", ["REGISTER", "INVITE", "OPTIONS"])
+def test_parameter_registrar_register_is_served_and_allow_says_so(method: str) -> None:
+    made = admit(request(method), max_body=LIMIT, registrar=True)
+    if method == "REGISTER":
+        assert made is Next.FORWARD
+    else:
+        assert isinstance(made, Refusal)
+        assert dict(made.headers)["Allow"] == f"{ALLOW}, REGISTER"
+
+
 def test_uas_02_allow_names_every_method_that_is_not_refused_as_such() -> None:
     methods = {name.strip() for name in ALLOW.split(",")}
     assert methods == {"CANCEL", "ACK", "OPTIONS", "PUBLISH", "SUBSCRIBE", "NOTIFY"}

@@ -10,10 +10,13 @@ import pytest
 
 from sip_edge.domain.admission import Refusal
 from sip_edge.domain.authentication import Access, Claim, Sender
+from sip_edge.domain.ban_rules import BanRules
 from sip_edge.domain.nonces import Nonces
+from sip_edge.domain.turned_away import TurnedAway
 from sip_edge.flows import authentication as authentication_module
 from sip_edge.flows import users as users_module
 from sip_edge.flows.authentication import Authentication
+from sip_edge.flows.banning import Banning
 from sip_edge.flows.users import MAX_BATCH, MAX_CALLS, Users, UsersUnavailableError
 from tests.unit.rpc.serving import peers_of, served_together
 from tests.unit.sip_edge.received import request
@@ -114,25 +117,35 @@ async def test_where_nobody_tells_whoever_waits_is_told_so(monkeypatch: pytest.M
 # the steps
 
 
+def banning() -> Banning:
+    """Two wrong passwords are too many."""
+    rules = BanRules(threshold=100, wrong_passwords=2)
+    return Banning(rules, TurnedAway(), is_trusted=lambda _: False, cut=lambda _: 0)
+
+
 def authentication(users: Users, **options: object) -> Authentication:
     access = Access("digest", trusted=(ipaddress.ip_network("192.0.2.0/24"),))
-    facts = {"nonces": Nonces([b"k"]), "lifetime": 300, "users_max_age": 60, "counts": None} | options
+    facts = {
+        "nonces": Nonces([b"k"]), "lifetime": 300, "users_max_age": 60, "counts": None, "banning": banning(),
+    } | options  # fmt: skip
     return Authentication(access, users=users, **facts)  # type: ignore[arg-type]
 
 
-async def checked(flow: Authentication, received: Request) -> Sender | Refusal:
+async def checked(flow: Authentication, received: Request, source: Flow = FLOW) -> Sender | Refusal:
     """What is found, whether at once or after asking."""
-    at_once = flow.at_once(received, FLOW)
+    at_once = flow.at_once(received, source)
     if not isinstance(at_once, Claim):
         return at_once
     future: asyncio.Future[Sender | Refusal] = asyncio.get_running_loop().create_future()
-    flow.ask(received, at_once, future.set_result)
+    flow.ask(received, source, at_once, future.set_result)
     return await future
 
 
-async def answered(flow: Authentication, password: str = "hunter2", user: str = "bob", count: int = 1) -> Request:
-    """A SUBSCRIBE that answers a challenge."""
-    asked = flow.at_once(request("SUBSCRIBE"), FLOW)
+async def answered(
+    flow: Authentication, password: str = "hunter2", user: str = "bob", count: int = 1, source: Flow = FLOW
+) -> Request:
+    """A SUBSCRIBE that answers a challenge, which was sent to that source."""
+    asked = flow.at_once(request("SUBSCRIBE"), source)
     assert isinstance(asked, Refusal)
     assert asked.status == 401
     challenge = choose(value for _, value in asked.headers)
@@ -210,10 +223,47 @@ async def test_aut_08_what_other_edges_know_counts_and_without_them_what_this_on
         assert isinstance(await checked(flow, await answered(flow)), Sender)
 
 
-async def test_without_an_answer_of_the_core_it_is_503(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_sec_08_without_an_answer_of_the_core_it_is_503(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(users_module, "PATIENCE", 0.1)
     async with users_of() as users:
         flow = authentication(users)
         found = await checked(flow, await answered(flow))
         assert isinstance(found, Refusal)
-        assert (found.status, found.headers) == (503, (("Retry-After", "2"),))
+        assert (found.status, [name for name, _ in found.headers]) == (503, ["Retry-After"])
+
+
+# too many wrong passwords
+
+
+def is_locked(found: Sender | Refusal) -> bool:
+    return isinstance(found, Refusal) and found.status == 403 and "Retry-After" in dict(found.headers)
+
+
+async def test_too_many_wrong_passwords_lock_the_user_where_they_come_from_and_nowhere_else() -> None:
+    core = Core()
+    async with users_of(core) as users:
+        flow = authentication(users)
+        for _ in range(2):
+            assert is_challenge(await checked(flow, await answered(flow, "wrong")), stale=False)
+        asked = len(core.asked)
+        assert is_locked(await checked(flow, await answered(flow)))
+        assert len(core.asked) == asked, "the password is not looked at"
+        # Another user there, and the user himself elsewhere, with a nonce from anywhere.
+        assert is_challenge(await checked(flow, await answered(flow, user="eve")), stale=False)
+        elsewhere = Flow("udp", "203.0.113.8", 5060)
+        assert isinstance(await checked(flow, await answered(flow), elsewhere), Sender)
+
+
+async def test_a_stranger_who_forges_a_source_locks_nobody_out_there() -> None:
+    """He has nonces, but none that was sent to his victim; there they count for nothing before long."""
+    async with users_of(Core()) as users:
+        flow = authentication(users)
+        victim = Flow("udp", "203.0.113.8", 5060)
+        for _ in range(2):
+            assert is_challenge(await checked(flow, await answered(flow, "wrong"), victim), stale=False)
+        for _ in range(10):
+            assert is_challenge(await checked(flow, await answered(flow, "wrong"), victim), stale=True)
+        # The victim, with a nonce that somebody else got, has to ask for one of his own, and is let in with that.
+        assert is_challenge(await checked(flow, await answered(flow), victim), stale=True)
+        own = await answered(flow, source=victim)
+        assert isinstance(await checked(flow, own, victim), Sender)

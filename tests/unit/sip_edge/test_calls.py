@@ -7,7 +7,7 @@ from tests.phone import Message
 from tests.unit.sip_edge.received import request
 from vedette.rpc.contract import PublishCall, Reply, SubscribeCall
 from vedette.sip.errors import SipError
-from vedette.sip.flow import Flow
+from vedette.sip.flow import FORWARDED, Flow
 from vedette.sip.message import Request
 
 FLOW = Flow("udp", "192.0.2.7", 5062)
@@ -139,6 +139,8 @@ def test_pub_19_lanes_keep_a_presentitys_publications_and_a_dialogs_subscription
         return lane_of(publish_call(request("PUBLISH", uri, ("Event", event), instead={"Call-ID": call_id})))
 
     assert publish(ALICE, "presence", "1") == publish(ALICE, "presence", "2")
+    for other in ("sips:alice@EXAMPLE.com:5061;transport=tls", "sip:%61lice@example.com", "pres:alice@example.com"):
+        assert publish(ALICE, "presence", "1") == publish(other, "presence", "2")
     assert publish(ALICE, "presence", "1") != publish("sip:carol@example.com", "presence", "1")
     assert publish(ALICE, "presence", "1") != publish(ALICE, "dialog", "1")
 
@@ -196,3 +198,21 @@ def test_dlg_a_refusal_makes_no_dialog(status: int) -> None:
 def test_uas_16_a_tag_that_is_there_is_kept() -> None:
     received = request("SUBSCRIBE", instead={"To": "<sip:alice@example.com>;tag=ours"})
     assert written(received, Reply(200, to_tag="other"))["To"] == "<sip:alice@example.com>;tag=ours"
+
+
+@pytest.mark.parametrize(
+    ("transport", "vias", "connection"),
+    [
+        ("udp", "SIP/2.0/UDP 192.0.2.9;branch=z9hG4bKphone", 0),
+        ("udp", "SIP/2.0/UDP 192.0.2.1;branch=z9hG4bKproxy, SIP/2.0/UDP 192.0.2.9;branch=z9hG4bKphone", FORWARDED),
+        ("tcp", "SIP/2.0/TCP 192.0.2.1;branch=z9hG4bKproxy, SIP/2.0/UDP 192.0.2.9;branch=z9hG4bKphone", 3),
+    ],
+)
+def test_sub_32_a_datagram_that_a_proxy_passed_on_is_known_as_such(
+    transport: str, vias: str, connection: int
+) -> None:
+    flow = Flow(transport, "192.0.2.1", 5060, 3 if transport == "tcp" else 0)
+    received = request("SUBSCRIBE", "sip:alice@example.com", ("Contact", "<sip:b@10.0.0.7>"), instead={"Via": vias})
+    call = read_call(received, flow, local_address="", edge_instance="", edge_address="")
+    assert isinstance(call, SubscribeCall)
+    assert call.flow == flow._replace(connection=connection)

@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -10,6 +11,7 @@ from types import ModuleType
 import msgspec
 import pytest
 
+from sip_edge.domain.admission import RETRY_LATEST, RETRY_SOONEST
 from sip_edge.flows import core_calls as core_calls_module
 from sip_edge.flows.core_calls import MAX_LOST_REPLICAS, CoreCalls
 from tests.integration.calls import publish
@@ -22,13 +24,19 @@ from vedette.rpc.contract import HELLO, REQUESTS, UNKNOWN, PublishCall, Reply, R
 from vedette.rpc.discovery import Discovery
 from vedette.rpc.server import NotReadyError
 
-UNAVAILABLE = Reply(503, headers=[("Retry-After", "2")])
 UNDECIDED = Reply(504, "Outcome unknown")
 
 
 @pytest.fixture(autouse=True)
 def _hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(core_calls_module, "PAUSE", 0.01)
+
+
+@pytest.fixture(autouse=True)
+def _stand_still(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where this process stands still for a while, no call has failed: tests of an end say when it comes."""
+    for name in ("PATIENCE", "NOBODY_PATIENCE", "RPC_TIMEOUT"):
+        monkeypatch.setattr(core_calls_module, name, 60.0)
 
 
 @dataclass
@@ -47,6 +55,12 @@ class Core:
     def seen(self) -> list[str]:
         """The Call-IDs of all calls in order."""
         return [name for batch in self.batches for name in batch]
+
+
+def is_unavailable(reply: Reply) -> bool:
+    """Whether it is 503, with a time within the bounds."""
+    (name, seconds), *more = reply.headers
+    return (reply.status, name, more) == (503, "Retry-After", []) and RETRY_SOONEST <= int(seconds) <= RETRY_LATEST
 
 
 def replies(*answers: Reply) -> bytes:
@@ -130,26 +144,85 @@ async def test_pub_19_calls_of_one_lane_go_one_after_the_other() -> None:
     assert core.batches == [["a1", "b"], ["a2"], ["a3"]]
 
 
-async def test_batches_are_spread_over_the_replicas() -> None:
-    one, two = Core(), Core()
-    async with calling(one, two) as caller:
-        for number in range(6):
-            caller.submit(f"{number}")
-            await caller.statuses(f"{number}")
-    assert (len(one.batches), len(two.batches)) == (3, 3)
+@pytest.fixture
+def never_stalled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Batches are given out by how much waits alone, in one turn of the replicas."""
+    monkeypatch.setattr(core_calls_module, "STALLED", 3600.0)
+    monkeypatch.setattr(rpc_client, "TURN", 1e9)
+
+
+@asynccontextmanager
+async def one_full(gate: asyncio.Event) -> AsyncIterator[tuple[Caller, Core, Core]]:
+    """Two replicas, of which the first has its three batches under way until the gate opens, and the other none."""
+
+    async def hold(_: list[str]) -> None:
+        await gate.wait()
+
+    both = Core(hold), Core(hold)
+    async with calling(*both) as caller:
+        for name in "abc":
+            caller.submit(name)
+            await until_true(lambda name=name: any(name in core.seen() for core in both), "it is under way")  # type: ignore[misc]
+        full, other = sorted(both, key=lambda core: not core.batches)
+        assert (full.batches, other.batches) == ([["a"], ["b"], ["c"]], [])
+        yield caller, full, other
+        gate.set()
+
+
+@pytest.mark.usefixtures("never_stalled")
+async def test_few_calls_wait_for_the_replica_that_has_some_already() -> None:
+    gate = asyncio.Event()
+    few = [f"{number}" for number in range(core_calls_module.PLENTY - 1)]
+    async with one_full(gate) as (caller, full, other):
+        caller.submit(*few)
+        gate.set()
+        await caller.statuses(*few)
+    assert full.batches[3:] == [few]
+    assert other.batches == []
+
+
+@pytest.mark.usefixtures("never_stalled")
+async def test_many_calls_are_spread_over_the_replicas() -> None:
+    gate = asyncio.Event()
+    many = [f"{number}" for number in range(core_calls_module.PLENTY)]
+    async with one_full(gate) as (caller, full, other):
+        caller.submit(*many)
+        await until_true(lambda: other.batches == [many], "the other one has them")
+        assert len(full.batches) == 3
+
+
+async def test_a_call_waits_for_no_replica_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rpc_client, "TURN", 1e9)
+    gate = asyncio.Event()
+    monkeypatch.setattr(core_calls_module, "STALLED", 3600.0)
+    async with one_full(gate) as (caller, _, other):
+        monkeypatch.setattr(core_calls_module, "STALLED", 0.02)
+        caller.submit("d")
+        await until_true(lambda: other.batches == [["d"]], "the other one has it")
+        caller.submit("e")
+        await until_true(lambda: other.batches == [["d"], ["e"]], "and the next one")
 
 
 async def test_a_replica_that_refuses_costs_nothing_but_the_way_to_another() -> None:
-    async def refuse(_: list[str]) -> None:
-        raise NotReadyError
+    refusing: list[int] = []
 
-    unready, ready = Core(refuse), Core()
-    async with calling(unready, ready) as caller:
+    def refuses_if_first(number: int) -> Core:
+        async def treat(_: list[str]) -> None:
+            if not refusing:
+                refusing.append(number)
+            if refusing == [number]:
+                raise NotReadyError
+
+        return Core(treat)
+
+    cores = [refuses_if_first(number) for number in range(2)]
+    async with calling(*cores) as caller:
         for name in "abcd":
             caller.submit(name)
             assert await caller.statuses(name) == [200]
-    assert ready.seen() == ["a", "b", "c", "d"]
-    assert len(unready.batches) == 1
+    [unready] = refusing
+    assert cores[1 - unready].seen() == ["a", "b", "c", "d"]
+    assert len(cores[unready].batches) == 1
 
 
 @pytest.mark.parametrize(
@@ -223,7 +296,7 @@ async def test_503_where_nobody_is_ready_and_surely_nothing_was_done(monkeypatch
         caller.submit("a", "b")
         caller.submit("a2", lane="a")
         assert await caller.statuses("a", "b", "a2") == [503] * 3
-    assert caller.answered["a"] == UNAVAILABLE
+    assert is_unavailable(caller.answered["a"])
 
 
 async def test_a_call_waits_a_moment_for_a_replica_to_become_ready() -> None:
@@ -239,10 +312,11 @@ async def test_a_call_waits_a_moment_for_a_replica_to_become_ready() -> None:
 
 
 async def test_504_where_the_outcome_stays_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(core_calls_module, "PATIENCE", 0.3)
     monkeypatch.setattr(core_calls_module, "NOBODY_PATIENCE", 0.0)
 
     async def never(names: list[str]) -> bytes:
+        if len(core.batches) == 3:
+            monkeypatch.setattr(core_calls_module, "PATIENCE", 0.0)
         return replies(*(Reply(UNKNOWN) for _ in names))
 
     core = Core(never)
@@ -250,7 +324,7 @@ async def test_504_where_the_outcome_stays_unknown(monkeypatch: pytest.MonkeyPat
         caller.submit("a", "b")
         await caller.statuses("a", "b")
     assert caller.answered == {"a": UNDECIDED, "b": UNDECIDED}
-    assert len(core.batches) > 1
+    assert core.batches == [["a", "b"]] * 3
 
 
 async def test_504_and_never_503_where_everybody_is_gone_after_the_call_was_sent(
@@ -356,7 +430,8 @@ async def test_what_finds_the_queue_full_is_503_at_once_and_the_rest_goes_on() -
         await until_true(lambda: caller.calls.queued == 0, "the first call is under way")
         caller.submit("b", "c", lane="a")
         caller.submit("d")
-        assert caller.answered == {"d": UNAVAILABLE}
+        assert list(caller.answered) == ["d"]
+        assert is_unavailable(caller.answered["d"])
         gate.set()
         assert await caller.statuses("a", "b", "c") == [200] * 3
 
@@ -425,3 +500,71 @@ async def _probe_often(peers: Peers) -> None:
     while True:
         await peers.probe()
         await asyncio.sleep(0.01)
+
+
+# how long a call would wait
+
+
+async def test_the_waiting_time_is_that_of_the_batches_that_came_back_and_grows_while_none_does() -> None:
+    gate = asyncio.Event()
+
+    async def hold(_: list[str]) -> None:
+        await gate.wait()
+
+    async with calling(Core(hold), max_batch=2) as caller:
+        assert caller.calls.waiting_time == 0.0
+        names = [f"call {number}" for number in range(20)]
+        caller.submit(*names)
+        await until_true(lambda: caller.calls.queued == 14, "three batches are under way")
+        first = caller.calls.waiting_time
+        assert first > 0.0
+        await until_true(lambda: caller.calls.waiting_time > first + 0.05, "nothing comes back")
+        gate.set()
+        assert await caller.statuses(*names) == [200] * 20
+        await until_true(lambda: caller.calls.waiting_time == 0.0, "nothing waits")
+
+
+async def test_what_waits_behind_its_own_lane_is_in_nobody_elses_way() -> None:
+    """A presentity that somebody publishes fifty times at once: only its own requests wait, and are told so."""
+    gate = asyncio.Event()
+
+    async def hold(_: list[str]) -> None:
+        await gate.wait()
+
+    async with calling(Core(hold), max_batch=2) as caller:
+        names = [f"call {number}" for number in range(50)]
+        caller.submit(*names, lane="hot")
+        await until_true(lambda: caller.calls.queued == 49, "the first is under way")
+        await until_true(lambda: caller.calls.waiting_time_of("hot") > 0.05, "nothing comes back")
+        assert (caller.calls.waiting_time, caller.calls.waiting_time_of("other")) == (0.0, 0.0)
+        gate.set()
+        assert await caller.statuses(*names) == [200] * 50
+        await until_true(lambda: caller.calls.waiting_time_of("hot") == 0.0, "nothing waits")
+
+
+async def test_an_answer_that_cannot_be_written_takes_no_other_with_it(capsys: pytest.CaptureFixture[str]) -> None:
+    def refuse(_: Reply) -> None:
+        raise ValueError("cannot be written")
+
+    async with calling(Core()) as caller:
+        caller.calls.submit("lane", call("first"), refuse)
+        caller.submit("second")
+        caller.submit("third", lane="lane")
+        assert await caller.statuses("second", "third") == [200, 200]
+    assert "cannot be written" in capsys.readouterr().out
+
+
+async def test_a_loop_that_is_late_for_a_while_counts() -> None:
+    async with calling(Core()) as caller:
+        watch = asyncio.create_task(caller.calls.watch_loop())
+        try:
+            until_late = asyncio.get_running_loop().time() + 30
+            while not caller.calls.waiting_time:
+                assert asyncio.get_running_loop().time() < until_late
+                await asyncio.sleep(0)
+                busy_until = time.monotonic() + 0.15
+                while time.monotonic() < busy_until:
+                    pass
+            await until_true(lambda: caller.calls.waiting_time < 0.05, "it is in time again")
+        finally:
+            watch.cancel()

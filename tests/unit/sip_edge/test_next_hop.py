@@ -2,8 +2,8 @@
 
 import pytest
 
-from sip_edge.domain.next_hop import Destination, choose_destination, may_go_over_tcp
-from vedette.sip.flow import Flow
+from sip_edge.domain.next_hop import AUTOMATIC, Destination, NatRules, choose_destination, may_go_over_tcp
+from vedette.sip.flow import FORWARDED, Flow
 from vedette.sip.route import route_in_dialog
 
 UDP = Flow("udp", "203.0.113.7", 5062)
@@ -16,8 +16,13 @@ WSS = Flow("wss", "203.0.113.7", 40003, 6)
 SECURE_NAME = Destination("tls", "p.example", 5061, finds_port=True, finds_transport=True)
 
 
-def destination(target: str, flow: Flow, *routes: str, flow_is_open: bool = False) -> Destination | None:
-    return choose_destination(route_in_dialog(target, routes), flow, flow_is_open=flow_is_open)
+ALWAYS, OFF = NatRules("always"), NatRules("off")
+
+
+def destination(
+    target: str, flow: Flow, *routes: str, flow_is_open: bool = False, nat: NatRules = AUTOMATIC
+) -> Destination | None:
+    return choose_destination(route_in_dialog(target, routes), flow, flow_is_open=flow_is_open, nat=nat)
 
 
 @pytest.mark.parametrize(
@@ -43,6 +48,19 @@ def test_sub_32_without_a_route_set_it_goes_to_the_contact(
     target: str, flow: Flow, routes: tuple[str, ...], expected: Destination
 ) -> None:
     assert destination(target, flow, *routes) == expected
+
+
+@pytest.mark.parametrize(
+    "flow", [UDP, UDP._replace(connection=FORWARDED), TCP, TLS, Flow("udp", "2001:db8::7", 5060)]
+)
+@pytest.mark.parametrize("host", ["203.0.113.7", "203.0.113.7:5080", "203.0.113.8", "[2001:db8::7]", "p.invalid"])
+@pytest.mark.parametrize("scheme", ["sip", "sips"])
+@pytest.mark.parametrize("nat", [AUTOMATIC, ALWAYS, OFF])
+def test_sub_32_the_short_way_to_the_usual_contact_leads_to_where_the_long_one_does(
+    scheme: str, host: str, flow: Flow, nat: NatRules
+) -> None:
+    contact = f"{scheme}:bob@{host}"
+    assert destination(contact, flow, nat=nat) == destination(f"{contact};x", flow, nat=nat)
 
 
 @pytest.mark.parametrize(
@@ -74,6 +92,8 @@ def test_dlg_a_route_set_comes_before_the_contact_even_with_a_private_address(
         ("sip:bob@phone.example.net", (), True),
         ("sip:bob@8.8.8.8:5062;transport=udp", (), False),
         ("sip:bob@10.0.0.7:5062", (), False),
+        ("sip:bob@8.8.8.8:5062;maddr=10.0.0.7", (), False),
+        ("sip:bob@10.0.0.7:5062;maddr=8.8.8.8", (), True),
         ("sip:bob@a.invalid", (), False),
         ("sip:bob@8.8.8.9:5062", (), True),
         ("sip:bob@10.0.0.7:5062", ("<sip:198.51.100.1;lr>",), True),
@@ -158,12 +178,22 @@ def test_clients_13_a_closed_connection_is_made_anew_to_the_port_that_the_contac
         ("192.168.1.2", "9.9.9.9", True),
         ("172.16.0.1", "9.9.9.9", True),
         ("[fd00::1]", "2001:4860::7", True),
-        ("10.0.0.7", "10.0.0.8", False),
-        ("10.0.0.7", "192.168.1.2", False),
+        ("10.0.0.7", "10.0.0.7", False),
+        ("[FD00:0::7]", "fd00::7", False),
+        ("10.0.0.7", "10.0.0.8", True),
+        ("10.0.0.7", "192.168.1.2", True),
+        ("172.17.0.2", "192.168.1.2", True),
+        ("192.168.1.2", "127.0.0.1", True),
+        ("192.168.1.2", "fd00::1", True),
+        ("[fd00::7]", "fd00::8", True),
+        ("[fe80::7]", "fd00::8", True),
+        ("169.254.3.4", "10.0.0.8", True),
+        ("0.0.0.0", "10.0.0.8", True),
+        ("[::]", "fd00::8", True),
         ("198.51.100.7", "198.51.100.7", False),
         ("8.8.8.8", "9.9.9.9", False),
         ("100.64.1.2", "9.9.9.9", True),
-        ("100.64.1.2", "100.64.1.3", False),
+        ("100.64.1.2", "100.64.1.3", True),
         ("203.0.113.7", "198.51.100.7", False),
         ("8.8.8.8", "10.0.0.8", False),
         ("a1b2c3.invalid", "9.9.9.9", True),
@@ -180,6 +210,53 @@ def test_sub_32_a_contact_that_cannot_be_reached_from_here_is_answered_where_the
     assert where == (
         Destination("udp", source, 40000) if behind_nat else Destination("udp", contact.strip("[]"), 5070)
     )
+
+
+SOURCE = Flow("udp", "10.0.0.8", 40000)
+AT_SOURCE = Destination("udp", "10.0.0.8", 40000)
+
+
+@pytest.mark.parametrize("target", ["sip:bob@192.168.1.7:5070", "sip:bob@8.8.8.8:5070", "sip:bob@10.0.0.8:5070"])
+@pytest.mark.parametrize(
+    ("flow", "routes", "nat"),
+    [
+        (SOURCE, (), OFF),
+        (SOURCE, ("<sip:10.9.9.9;lr>",), ALWAYS),
+        (SOURCE, ("<sip:10.9.9.9;lr>",), AUTOMATIC),
+        (SOURCE._replace(connection=FORWARDED), (), ALWAYS),
+        (SOURCE._replace(connection=FORWARDED), (), AUTOMATIC),
+        (SOURCE, (), NatRules("always", lambda host: host == "10.0.0.8")),
+        (SOURCE, (), NatRules("auto", lambda host: host == "10.0.0.8")),
+    ],
+    ids=["off", "route", "route, auto", "second via", "second via, auto", "trusted", "trusted, auto"],
+)
+def test_sub_32_no_nat_is_between_us_and_a_proxy_nor_anywhere_where_it_is_off(
+    target: str, flow: Flow, routes: tuple[str, ...], nat: NatRules
+) -> None:
+    there = "10.9.9.9" if routes else target.partition("@")[2].removesuffix(":5070")
+    assert destination(target, flow, *routes, nat=nat) == Destination("udp", there, 5060 if routes else 5070)
+
+
+@pytest.mark.parametrize("host", ["10.0.0.8", "192.168.1.7", "8.8.8.8", "phone.example.net", "a.invalid"])
+def test_sub_32_parameter_nat_handling_always_takes_the_source_whatever_the_contact(host: str) -> None:
+    assert destination(f"sip:bob@{host}:5070", SOURCE, nat=ALWAYS) == AT_SOURCE
+
+
+@pytest.mark.parametrize("nat", [AUTOMATIC, ALWAYS, OFF])
+def test_sub_32_without_an_address_there_is_only_the_source(nat: NatRules) -> None:
+    assert destination("sip:bob@a.invalid", SOURCE._replace(connection=FORWARDED), nat=nat) == AT_SOURCE
+
+
+@pytest.mark.parametrize("nat", [AUTOMATIC, ALWAYS, OFF])
+@pytest.mark.parametrize("flow", [TCP._replace(host="10.0.0.8"), SOURCE])
+def test_sub_32_between_private_networks_a_connection_to_the_contact_is_tried(flow: Flow, nat: NatRules) -> None:
+    where = destination("sip:bob@192.168.1.7:5070;transport=tcp", flow, nat=nat)
+    assert where == Destination("tcp", "192.168.1.7", 5070)
+
+
+@pytest.mark.parametrize(("nat", "expected"), [(AUTOMATIC, False), (ALWAYS, False), (OFF, True)])
+def test_trn_18_what_is_answered_at_its_source_stays_on_udp(nat: NatRules, expected: bool) -> None:  # noqa: FBT001
+    assert may_go_over_tcp(route_in_dialog("sip:bob@192.168.1.7:5070", ()), SOURCE, nat) is expected
 
 
 @pytest.mark.parametrize(

@@ -47,6 +47,14 @@ def test_any_text_may_be_asked_for(text: str) -> None:
     assert ONE.made_at(text) is None
 
 
+def test_a_nonce_knows_whom_it_was_given_to_and_so_does_any_edge() -> None:
+    made = ONE.make(NOW, bytes(UNIQUE), "192.0.2.1")
+    for edge in (ONE, Nonces([b"new" * 11, b"k" * 32])):
+        assert edge.was_given_to(made, "192.0.2.1")
+        assert not edge.was_given_to(made, "192.0.2.2")
+        assert not edge.was_given_to(made, "")
+
+
 # how far they were used
 
 

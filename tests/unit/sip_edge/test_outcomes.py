@@ -91,6 +91,19 @@ async def test_what_comes_while_batches_are_under_way_forms_the_next_ones(monkey
     assert max(map(len, notifier.taken)) == 3
 
 
+async def test_what_comes_one_by_one_after_a_small_batch_travels_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outcomes_module, "SPACE", 2.0)
+    notifier = Notifier()
+    async with reporting(notifier) as (reporter, _):
+        reporter.report(outcome(1))
+        await until_true(lambda: notifier.taken == [[1]], "the first one is told at once")
+        for number in (2, 3, 4):
+            reporter.report(outcome(number))
+            await asyncio.sleep(0)
+        await reporter.drain()
+    assert notifier.taken == [[1], [2, 3, 4]]
+
+
 @pytest.mark.parametrize("fault", [NotReadyError(), RuntimeError("the outcome of this is unknown")])
 async def test_outcomes_are_reported_again_until_they_are_taken(
     fault: Exception, monkeypatch: pytest.MonkeyPatch

@@ -69,6 +69,7 @@ async def test_a_name_that_is_not_found_out_in_time_has_no_address(monkeypatch: 
     server = NameServer({"a": "192.0.2.1"}, slow=("a",))
     assert await server.resolver.resolve("a") is None
     assert await server.resolver.resolve("a") is None
+    await until_true(lambda: server.asked, "the name is asked for")
     assert server.asked == ["a"]
     server.let.set()
 

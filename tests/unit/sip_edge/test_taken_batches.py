@@ -5,10 +5,12 @@ from typing import Any
 import msgspec
 import pytest
 
+from notifier.domain.claims import notify_item
 from sip_edge.adapters.rpc import NotifiesHandler, WithdrawalsHandler
 from sip_edge.domain import taken_batches as module
 from sip_edge.domain.taken_batches import KEEP, TakenBatches
-from vedette.rpc.contract import NotifyBatch, Taken, Withdrawal
+from tests.unit.notifier.claimed import claim, dialog
+from vedette.rpc.contract import NotifyBatch, NotifyItem, Taken, Withdrawal
 
 
 class Sender:
@@ -33,11 +35,12 @@ class Edge:
     def __init__(self, sender: Sender) -> None:
         unchecked: Any = sender
         self.batches = TakenBatches()
-        self._notifies = NotifiesHandler(unchecked, self.batches)
+        self.uptime = 100.0
+        self._notifies = NotifiesHandler(unchecked, self.batches, lambda: self.uptime)
         self._withdrawals = WithdrawalsHandler(self.batches)
 
-    async def notify(self, name: bytes) -> list[int]:
-        return _refused(await self._notifies(msgspec.msgpack.encode(NotifyBatch([], [], name))))
+    async def notify(self, name: bytes, *items: NotifyItem, until: float = 0.0) -> list[int]:
+        return _refused(await self._notifies(msgspec.msgpack.encode(NotifyBatch([], list(items), name, until))))
 
     async def withdraw(self, name: bytes, items: int) -> list[int]:
         return _refused(await self._withdrawals(msgspec.msgpack.encode(Withdrawal(name, items))))
@@ -55,6 +58,21 @@ async def test_a_batch_that_comes_again_is_not_taken_again_and_gets_the_first_an
     assert await edge.notify(b"one") == [1]
     assert await edge.notify(b"two") == []
     assert sender.taken == [b"one", b"two"]
+
+
+async def test_a_batch_that_comes_too_late_is_not_taken_and_never_will_be() -> None:
+    """Its notifier was stopped between the claim and this: others may have sent newer NOTIFYs in these dialogs."""
+    sender = Sender()
+    edge = Edge(sender)
+    item = notify_item(claim("a"), dialog("a"), -1)
+    assert await edge.notify(b"in time", item, until=100.0) == []
+    assert await edge.notify(b"late", item, item, until=99.9) == [0, 1]
+    edge.uptime = 50.0
+    assert await edge.notify(b"late", item, item, until=99.9) == [0, 1]
+    assert await edge.withdraw(b"late", 2) == [0, 1]
+    edge.uptime = 1000.0
+    assert await edge.notify(b"in time", item, until=100.0) == [], "a copy of what was taken gets the first answer"
+    assert sender.taken == [b"in time"]
 
 
 async def test_a_batch_without_a_name_is_taken_as_often_as_it_comes() -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.vectors import ROOT
-from vedette.store.migrations import REQUIRED_SCHEMA, Migration, MigrationError, load
+from vedette.store.migrations import REQUIRED_SCHEMA, Migration, MigrationError, Phase, load, required_schema
 
 
 def folder(path: Path, *names: str) -> Path:
@@ -14,19 +14,23 @@ def folder(path: Path, *names: str) -> Path:
     return path
 
 
-def test_the_projects_migrations_are_in_order_and_the_code_needs_the_last_one() -> None:
+def test_the_projects_migrations_are_in_order_and_the_code_needs_the_last_one_of_pre() -> None:
     found = load(ROOT / "migrations")
-    assert found[-1].number == REQUIRED_SCHEMA == len(found)
-    assert {migration.phase for migration in found} <= {"pre", "post"}
+    assert required_schema(found) == REQUIRED_SCHEMA
     assert all(migration.sql.strip() for migration in found)
+
+
+def test_code_needs_no_post_migration() -> None:
+    one, two = Migration(1, Phase.PRE, "a", "SELECT 1;"), Migration(2, Phase.POST, "b", "SELECT 2;")
+    assert [required_schema(found) for found in ([], [one], [one, two])] == [0, 1, 1]
 
 
 def test_migrations_are_read_in_the_order_of_their_numbers(tmp_path: Path) -> None:
     path = folder(tmp_path, "0002_post_b.sql", "0001_pre_a_1.sql", "README.md", "0003_pre_c.sql")
     assert load(path) == [
-        Migration(1, "pre", "a_1", "SELECT '0001_pre_a_1.sql';"),
-        Migration(2, "post", "b", "SELECT '0002_post_b.sql';"),
-        Migration(3, "pre", "c", "SELECT '0003_pre_c.sql';"),
+        Migration(1, Phase.PRE, "a_1", "SELECT '0001_pre_a_1.sql';"),
+        Migration(2, Phase.POST, "b", "SELECT '0002_post_b.sql';"),
+        Migration(3, Phase.PRE, "c", "SELECT '0003_pre_c.sql';"),
     ]
     assert load(tmp_path / "nothing") == []
 
@@ -55,6 +59,6 @@ def test_a_gap_or_a_number_given_twice_is_refused(names: tuple[str, ...], tmp_pa
 
 
 def test_the_checksum_is_that_of_the_text_alone() -> None:
-    one = Migration(1, "pre", "a", "SELECT 1;")
-    assert one.checksum == Migration(2, "post", "b", "SELECT 1;").checksum
-    assert one.checksum != Migration(1, "pre", "a", "SELECT 2;").checksum
+    one = Migration(1, Phase.PRE, "a", "SELECT 1;")
+    assert one.checksum == Migration(2, Phase.POST, "b", "SELECT 1;").checksum
+    assert one.checksum != Migration(1, Phase.PRE, "a", "SELECT 2;").checksum

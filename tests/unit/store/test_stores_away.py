@@ -113,7 +113,7 @@ async def test_the_tables_say_that_redis_is_away_and_ask_nothing_for_nothing(now
 async def test_a_listener_that_loses_the_bell_wakes_its_notifier_and_tries_again(nowhere: str) -> None:
     link = RedisLink(f"redis://{nowhere}")
     heard = asyncio.Event()
-    listener = BellListener(link, heard.set)
+    listener = BellListener(link, "one", heard.set)
     task = asyncio.create_task(listener.listen())
     await asyncio.wait_for(heard.wait(), 20)
     assert not listener.connected

@@ -11,6 +11,7 @@ import pytest
 from tests.wait import until_true
 from vedette_cli.supervisor import service as module
 from vedette_cli.supervisor.folders import SetupError
+from vedette_cli.supervisor.forking import Forks
 from vedette_cli.supervisor.service import Kind, Service
 
 TRIVIAL = Kind("trivial", "tests.unit.supervisor.trivial_service")
@@ -20,13 +21,20 @@ TRIVIAL = Kind("trivial", "tests.unit.supervisor.trivial_service")
 async def made(log: Path, kind: Kind = TRIVIAL) -> AsyncIterator[tuple[Service, list[bool]]]:
     """A service, and whether it had an address at each change."""
     changes: list[bool] = []
+    forks = Forks([], log.with_suffix(".forks"))
     service = Service(
-        kind, 0, environment=dict(os.environ), log=log, changed=lambda changed: changes.append(bool(changed.facts))
+        kind,
+        0,
+        forks=forks,
+        environment=dict(os.environ),
+        log=log,
+        changed=lambda changed: changes.append(bool(changed.facts)),
     )
     try:
         yield service, changes
     finally:
         await service.stop(5)
+        await forks.stop(5)
 
 
 async def test_it_is_started_again_once_the_system_lets_it(

@@ -265,8 +265,7 @@ async def test_trn_22_a_request_over_udp_to_nobody_ends_at_once_and_no_other_doe
     user.endpoint = endpoint
     try:
         await endpoint.open(host, 0)
-        async with udp_end(host) as gone:
-            nowhere = Flow("udp", *gone.address)
+        nowhere = Flow("udp", *closed_port(host))
         async with udp_end(host) as far:
             somewhere = Flow("udp", *far.address)
             for branch, flow in (("z9hG4bKa", somewhere), ("z9hG4bKb", nowhere), ("z9hG4bKc", somewhere)):
@@ -302,7 +301,7 @@ async def test_trn_22_what_bounced_is_found_by_its_branch_or_not_at_all(user: Us
 
 async def test_trn_22_a_request_over_tcp_to_nobody_ends_with_a_transport_error(patient: Endpoint, user: User) -> None:
     patient.send_request(
-        branch="z9hG4bKn1", method="NOTIFY", data=notify(patient.address), flow=Flow("tcp", *await closed_port())
+        branch="z9hG4bKn1", method="NOTIFY", data=notify(patient.address), flow=Flow("tcp", *closed_port())
     )
     await until_true(lambda: user.finished, "the failure")
     assert [(end.response, end.transport_error) for end in user.finished] == [(None, True)]

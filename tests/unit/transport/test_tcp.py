@@ -53,16 +53,20 @@ class Recorder:
 async def recorder() -> AsyncIterator[Recorder]:
     one = Recorder()
     await one.transport.listen(HOST, 0)
-    yield one
-    await one.transport.close()
+    try:
+        yield one
+    finally:
+        await one.transport.close()
 
 
 @pytest.fixture
 async def full() -> AsyncIterator[Recorder]:
     one = Recorder(max_connections=1)
     await one.transport.listen(HOST, 0)
-    yield one
-    await one.transport.close()
+    try:
+        yield one
+    finally:
+        await one.transport.close()
 
 
 async def test_trn_07_20_a_message_names_its_connection_and_an_answer_goes_back_on_it(
@@ -152,7 +156,7 @@ async def test_trn_20_a_connection_that_the_far_end_opened_serves_its_address_to
 
 
 async def test_trn_22_where_nobody_listens_the_flow_fails(recorder: Recorder) -> None:
-    flow = Flow("tcp", *await closed_port())
+    flow = Flow("tcp", *closed_port())
     recorder.transport.send(flow, b"one")
     recorder.transport.send(flow, b"two")
     assert recorder.failed == []

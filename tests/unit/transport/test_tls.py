@@ -77,8 +77,10 @@ class Recorder:
 async def listening(tls: TlsContexts, limits: ConnectionLimits | None = None) -> AsyncIterator[Recorder]:
     recorder = Recorder(tls, limits or ConnectionLimits())
     await recorder.transport.listen(HOST, 0)
-    yield recorder
-    await recorder.transport.close()
+    try:
+        yield recorder
+    finally:
+        await recorder.transport.close()
 
 
 @asynccontextmanager

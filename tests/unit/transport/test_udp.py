@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Callable
 
 import pytest
 
-from tests.unit.transport.wires import HOST, has_ipv6, udp_end
+from tests.unit.transport.wires import HOST, closed_port, has_ipv6, udp_end
 from tests.wait import until_true
 from vedette.sip.flow import Flow
 from vedette.transport.udp import MAX_UNSENT, READS_PER_WAKEUP, UdpTransport
@@ -124,9 +124,7 @@ async def test_trn_22_what_the_kernel_refuses_is_counted_and_harms_nothing_else(
 
 
 async def test_trn_22_a_far_end_that_is_gone_does_not_end_reading(received: Received) -> None:
-    async with udp_end() as gone:
-        address = gone.address
-    received.transport.send(Flow("udp", *address), b"into the void")
+    received.transport.send(Flow("udp", *closed_port()), b"into the void")
     async with udp_end() as far:
         far.send(b"still here", received.transport.address)
         await until_true(lambda: received.data == [b"still here"], "the datagram")
@@ -138,8 +136,7 @@ async def test_trn_22_a_datagram_that_reached_nobody_comes_back_and_costs_none_t
     transport = UdpTransport(HOST, 0, received.append, bounced=bounced.append)
     transport.start()
     try:
-        async with udp_end() as gone:
-            nowhere = Flow("udp", *gone.address)
+        nowhere = Flow("udp", *closed_port())
         async with udp_end() as far:
             somewhere = Flow("udp", *far.address)
             for number in range(20):
@@ -228,8 +225,7 @@ async def test_what_waits_leaves_as_soon_as_there_is_room(bounced: Callable[[byt
     transport = UdpTransport(HOST, 0, lambda _: None, bounced=bounced)
     transport.start()
     try:
-        async with udp_end() as gone:
-            nowhere = Flow("udp", *gone.address)
+        nowhere = Flow("udp", *closed_port())
         async with udp_end() as far:
             flow = Flow("udp", *far.address)
             for first in (0, 3):

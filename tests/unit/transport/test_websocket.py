@@ -13,12 +13,13 @@ from tests.unit.sip.messages import changed, wire
 from tests.unit.transport.wires import HOST
 from tests.wait import until_true
 from tests.websocket import BINARY, CLOSE, PING, PONG, TEXT, WebSocketClient, frame, opening
+from vedette.sip.errors import NotSipError
 from vedette.sip.flow import Flow
 from vedette.sip.framing import Framed
 from vedette.transport.connection import MAX_UNSENT_OCTETS
 from vedette.transport.limits import Census, ConnectionLimits
 from vedette.transport.streams import StreamTransport
-from vedette.transport.websocket import MAX_HEAD, MAX_OPENING, WebSocketWire
+from vedette.transport.websocket import MAX_HEAD, MAX_IDLE_FRAMES, MAX_OPENING, WebSocketWire
 
 REQUEST = wire()
 OTHER = wire(changed(("Call-ID", "c2")))
@@ -166,6 +167,7 @@ def test_out_13_pings_of_both_kinds_are_answered_and_harmless() -> None:
         (frame(PING, b"x" * 126), 1002),
         (frame(TEXT, b"x", fin=False) + frame(TEXT, b"y"), 1002),
     ],
+    ids=["no UTF-8", "too large", "not masked", "reserved", "continues nothing", "long ping", "text within text"],
 )
 def test_trn_26_what_breaks_the_rules_is_told_why_and_closed(octets: bytes, code: int) -> None:
     one = opened()
@@ -183,6 +185,31 @@ def test_trn_26_many_small_fragments_are_no_way_around_the_limit() -> None:
     for _ in range((MAX_HEAD + MAX_BODY) // 1000 + 1):
         found += one.receive(part)
     assert found == []
+    assert one.is_over
+
+
+@pytest.mark.parametrize(
+    "idle",
+    [frame(PING, b""), frame(PONG, b""), frame(TEXT, b""), frame(TEXT, b"\r\n\r\n")],
+    ids=["ping", "pong", "empty", "line ends"],
+)
+def test_sec_05_frames_without_a_message_are_limited_between_two_looks_at_the_clock(idle: bytes) -> None:
+    """Messages in between change nothing."""
+    one = opened()
+    for _ in range(3):
+        assert one.receive(idle * (MAX_IDLE_FRAMES - 1)) == []
+        assert data_of(one.receive(frame(TEXT, REQUEST))) == [REQUEST]
+        one.time_passed()
+    one.receive(idle * MAX_IDLE_FRAMES + frame(TEXT, REQUEST))
+    assert [type(framed.error) for framed in one.receive(idle * 3)] == [NotSipError]
+    assert one.is_over
+    assert one.receive(frame(TEXT, REQUEST)) == []
+
+
+def test_sec_05_fragments_without_an_end_are_limited_too() -> None:
+    one = opened()
+    found = one.receive(frame(TEXT, b"", fin=False) + frame(0, b"", fin=False) * (3 * MAX_IDLE_FRAMES))
+    assert [type(framed.error) for framed in found] == [NotSipError]
     assert one.is_over
 
 
@@ -220,6 +247,8 @@ class Recorder:
     def __init__(self, limits: ConnectionLimits) -> None:
         self.received: list[tuple[Framed, Flow]] = []
         self.failed: list[Flow] = []
+        self.now = 0.0
+        """Its clock goes on where a test says so."""
         self.transport = StreamTransport(
             "ws",
             make_wire=lambda: WebSocketWire(max_body=MAX_BODY),
@@ -228,19 +257,27 @@ class Recorder:
             limits=limits,
             census=Census(limits),
             dials=False,
+            clock=lambda: self.now,
         )
 
     @property
     def address(self) -> tuple[str, int]:
         return self.transport.addresses[0]
 
+    def pass_over(self, seconds: float) -> None:
+        """So many seconds pass, at whose end the connections are looked at."""
+        self.now += seconds
+        self.transport.sweep()
+
 
 @asynccontextmanager
 async def listening(limits: ConnectionLimits | None = None) -> AsyncIterator[Recorder]:
     recorder = Recorder(limits or ConnectionLimits())
     await recorder.transport.listen(HOST, 0)
-    yield recorder
-    await recorder.transport.close()
+    try:
+        yield recorder
+    finally:
+        await recorder.transport.close()
 
 
 @asynccontextmanager
@@ -276,30 +313,47 @@ async def test_out_12_a_browser_is_never_connected_to() -> None:
 
 
 async def test_trn_26_an_opening_that_does_not_go_on_is_cut_and_carries_nothing_before() -> None:
-    async with listening(ConnectionLimits(opening=0.2)) as here, client_of(here, is_opened=False) as client:
+    async with listening(ConnectionLimits(opening=10)) as here, client_of(here, is_opened=False) as client:
         client.send(opening()[:-1])
         await until_true(lambda: len(here.transport) == 1, "the connection")
         flow = Flow("ws", *client.address, 1)
         here.transport.send(flow, b"early")
         await until_true(lambda: flow in here.failed, "what came too early")
+        here.pass_over(11)
         assert await client.until_closed() == b""
         assert here.transport.cut == 1
 
 
 async def test_trn_26_a_message_that_does_not_go_on_is_cut() -> None:
-    async with listening(ConnectionLimits(message=0.2)) as here, client_of(here) as client:
+    async with listening(ConnectionLimits(message=20)) as here, client_of(here) as client:
         client.send(frame(TEXT, REQUEST)[:-1])
+        [connection] = here.transport._connections.values()
+        await until_true(lambda: connection._message_since is not None, "a part of the message")
+        here.pass_over(21)
         assert await client.until_closed() == b""
         assert (here.received, here.transport.cut) == ([], 1)
 
 
+async def test_sec_05_a_flood_of_pings_ends_the_connection_and_counts_as_unreadable() -> None:
+    async with listening() as here, client_of(here) as client:
+        client.send(frame(PING, b"") * (2 * MAX_IDLE_FRAMES))
+        await client.until_closed()
+        assert [framed.error is not None for framed, _ in here.received] == [True]
+
+
 async def test_out_13_a_silent_browser_is_pinged_and_stays_while_it_answers() -> None:
-    async with listening(ConnectionLimits(ping=0.1)) as here, client_of(here) as client:
+    async with listening(ConnectionLimits(ping=30)) as here, client_of(here) as client:
         client.send(frame(TEXT, REQUEST))
+        await until_true(lambda: here.received, "the message")
+        [connection] = here.transport._connections.values()
         for _ in range(6):
+            here.pass_over(31)
             assert await client.frame() == (PING, b"")
             client.send(frame(PONG, b""))
+            await until_true(lambda: connection._heard == here.now, "the pong")
         assert here.transport.cut == 0
+        for _ in range(4):
+            here.pass_over(31)
         assert set(await client.until_closed()) <= {0x89, 0x00}, "without pongs it is cut"
         assert here.transport.cut == 1
 

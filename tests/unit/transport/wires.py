@@ -6,6 +6,8 @@ import struct
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from tests.ports import free_port
+
 HOST = "127.0.0.1"
 PATIENCE = 15.0
 """Seconds; only a failure uses them up."""
@@ -127,13 +129,9 @@ async def listener() -> AsyncIterator[Listener]:
             await end.close()
 
 
-async def closed_port() -> tuple[str, int]:
-    """An address where nobody listens: it was free a moment ago."""
-    server = await asyncio.start_server(lambda reader, writer: None, HOST, 0)
-    host, port = server.sockets[0].getsockname()[:2]
-    server.close()
-    await server.wait_closed()
-    return host, port
+def closed_port(host: str = HOST) -> tuple[str, int]:
+    """An address where nobody listens, nor will: its port is one of ours."""
+    return host, free_port(host)
 
 
 def connect_and_reset(address: tuple[str, int]) -> None:

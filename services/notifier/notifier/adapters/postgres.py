@@ -1,16 +1,24 @@
 """The notifier's calls to Postgres."""
 
+import itertools
 from collections.abc import Sequence
 from datetime import timedelta
 from typing import NamedTuple
 
-from notifier.domain.claims import Claim
+import structlog
+
+from notifier.domain.claims import Claim, Decided
 from notifier.domain.ended import Ended
 from notifier.domain.outcome_policy import SILENCES, Settlement
 from notifier.domain.watchers import Span, WatcherRow, WatcherRows
+from notifier.flows.ports import Settled
+from vedette.identity import Presentity
 from vedette.records import DialogRecord, ManifestRecord, PublicationRecord, read_flow, split_routes
 from vedette.rpc.contract import Outcome
-from vedette.store.database import Database
+from vedette.store.authorization import rule_versions
+from vedette.store.database import Database, StoreUndecidedError
+
+log = structlog.get_logger()
 
 _DIALOGS = """
 SELECT w.*
@@ -19,10 +27,11 @@ JOIN active_watchers AS w USING (presentity_hash, dialog_id)
 """
 
 _STATES = """
-SELECT s.presentity_hash, s.presentity_uri, s.event, s.version AS state_version, p.publication_id, p.version,
-    p.sequence, p.content_type, p.body, p.expires, p.ended
+SELECT s.presentity_hash, s.presentity_uri, s.event, s.version AS state_version, a.version AS rules, p.publication_id,
+    p.version, p.sequence, p.content_type, p.body, p.expires, p.ended, p.received_time
 FROM unnest($1::int4[], $2::text[], $3::text[]) AS k (presentity_hash, presentity_uri, event)
 JOIN presentity_state AS s USING (presentity_hash, presentity_uri, event)
+LEFT JOIN watcher_rules AS a USING (presentity_hash, presentity_uri, event)
 LEFT JOIN presentity AS p
     ON p.presentity_hash = s.presentity_hash AND p.presentity_uri = s.presentity_uri AND p.event = s.event
 """
@@ -33,10 +42,12 @@ class State(NamedTuple):
 
     manifest: ManifestRecord
     publications: list[PublicationRecord]
+    rules: int = 0
+    """The version of its rules; 0: there are none."""
 
 
 class Change(NamedTuple):
-    """A row of `claim_changes_v1`; without an id it is no event, and says a version only."""
+    """A row of `claim_changes_v2`; without an id it is no event, and says a version only."""
 
     id: int | None
     presentity_hash: int
@@ -47,10 +58,14 @@ class Change(NamedTuple):
     sender: str | None
     sender_before: int | None
     sender_after: int | None
+    rules: int
+    """The version of the presentity's rules; 0: there are none."""
+    judged: int
+    """Who is pending and was sent something before this version is to be judged again."""
 
 
 class NotifierStore:
-    """Every method is one call, and raises StoreError."""
+    """Every method but `clear_marks` is one call; each raises StoreError."""
 
     def __init__(
         self,
@@ -71,28 +86,94 @@ class NotifierStore:
         self._patience = timedelta(seconds=patience)
         self._waiting = timedelta(days=waiting_days)
         self._mixes = mix_dialog_presence
+        self._claims = itertools.count(1)
+        self._lost: list[int] = []
+
+    @property
+    def asks_again(self) -> bool:
+        """Whether what a claim has marked whose answer was lost is had by the next one."""
+        return True
+
+    @property
+    def misses_claims(self) -> bool:
+        """Whether the answer of a claim was lost and has not been asked for yet."""
+        return bool(self._lost)
 
     async def claim(self, events: int, dialogs: int) -> list[Claim]:
-        """NOTIFYs that are owed, now marked as ours."""
-        rows = await self.database.fetch(
-            "SELECT * FROM claim_notifies_v1($1, $2, $3, $4)", self._instance, events, dialogs, self._patience
-        )
-        return [Claim._make((*values, at.timestamp())) for *values, at in rows]
+        """NOTIFYs that are owed, now marked as ours; one call at a time."""
+        number = next(self._claims)
+        try:
+            rows = await self.database.fetch(
+                "SELECT * FROM claim_notifies_v2($1, $2, $3, $4, $5, $6)",
+                self._instance,
+                events,
+                dialogs,
+                self._patience,
+                number,
+                self._lost,
+            )
+        except StoreUndecidedError:
+            self._lost.append(number)
+            raise
+        lost, self._lost = self._lost, []
+        if lost:
+            log.info("asked again what was claimed", lost=lost, found=len(rows))
+        if not rows:
+            return []
+        at = rows[0][-1].timestamp()  # one moment for all
+        return [Claim._make((*row[:-2], at, row[-2])) for row in rows]
+
+    async def changes_left(self) -> bool:
+        """Whether there are changes that a claim would take now, or another notifier has taken a moment ago."""
+        return bool(await self.database.fetch("SELECT FROM change_event WHERE due <= clock_timestamp() LIMIT 1"))
 
     async def apply(self, outcomes: Sequence[tuple[Outcome, Settlement]]) -> int:
         """Settle outcomes; how many dialogs owe another NOTIFY now."""
+        return (await self.settle(outcomes)).again
+
+    async def settle(self, outcomes: Sequence[tuple[Outcome, Settlement]]) -> Settled:
+        """The same; also which dialogs have ended."""
         rows = await self.database.fetch(
-            "SELECT * FROM apply_outcomes_v1($1, $2, $3, $4, $5, $6, $7, $8)",
+            "SELECT * FROM apply_outcomes_v2($1, $2, $3, $4, $5, $6, $7, $8, $9)",
             [outcome.presentity_hash for outcome, _ in outcomes],
             [outcome.dialog_id for outcome, _ in outcomes],
             [outcome.cseq for outcome, _ in outcomes],
-            [settlement.verdict.value for _, settlement in outcomes],
+            [settlement.verdict for _, settlement in outcomes],
             [settlement.seconds for _, settlement in outcomes],
             [settlement.reason for _, settlement in outcomes],
             [outcome.digest for outcome, _ in outcomes],
             SILENCES,
+            [outcome.status for outcome, _ in outcomes],
         )
-        return sum(row["again"] for row in rows)
+        ended = [row["dialog_id"] for row in rows if not row["again"]]
+        return Settled(len(rows) - len(ended), ended)
+
+    async def decide(self, decided: Sequence[Decided]) -> int:
+        """Have the subscriptions become what was decided; how many owe a NOTIFY now."""
+        rows = await self.database.fetch(
+            "SELECT decide_watchers_v1($1, $2, $3, $4, $5, $6) AS owed",
+            [item.claim.presentity_hash for item in decided],
+            [item.claim.dialog_id for item in decided],
+            [item.claim.cseq for item in decided],
+            [item.rules for item in decided],
+            [item.status for item in decided],
+            [item.reason for item in decided],
+        )
+        return int(rows[0]["owed"])
+
+    async def judge_due(self, limit: int) -> int:
+        """Have those judged again for whom rules begin or cease to be valid; of how many presentities."""
+        rows = await self.database.fetch("SELECT judge_due_v1($1) AS judged", limit)
+        return int(rows[0]["judged"])
+
+    async def sweep_decisions(self, limit: int) -> int:
+        """Forget what rules decided about watchers who are long gone; how many rows."""
+        rows = await self.database.fetch("SELECT sweep_watchers_v1($1, $2) AS removed", self._waiting, limit)
+        return int(rows[0]["removed"])
+
+    async def rules(self, presentities: Sequence[tuple[int, str, str]]) -> list[int]:
+        """The version of the rules of each presentity now; 0: there are none."""
+        return await rule_versions(self.database, [Presentity(*key) for key in presentities])
 
     async def dialogs(self, keys: Sequence[tuple[int, bytes]]) -> list[DialogRecord]:
         """The dialogs with these keys, as far as they are there."""
@@ -119,6 +200,8 @@ class NotifierStore:
                 flow=read_flow(row["socket_info"]),
                 expires=row["expires"].timestamp(),
                 reason=row["reason"],
+                watcher_username=row["watcher_username"],
+                watcher_domain=row["watcher_domain"],
             )
             for row in rows
         ]
@@ -131,7 +214,7 @@ class NotifierStore:
         found: dict[tuple[int, str, str], State] = {}
         for row in rows:
             key = (row["presentity_hash"], row["presentity_uri"], row["event"])
-            state = found.setdefault(key, State(ManifestRecord(row["state_version"], []), []))
+            state = found.setdefault(key, State(ManifestRecord(row["state_version"], []), [], row["rules"] or 0))
             if row["publication_id"] is None or row["ended"] is not None:
                 continue
             state.manifest.publications.append((row["publication_id"], row["version"]))
@@ -143,6 +226,7 @@ class NotifierStore:
                     content_type=row["content_type"],
                     body=row["body"],
                     expires=row["expires"].timestamp(),
+                    received=row["received_time"].timestamp(),
                 )
             )
         return found
@@ -169,7 +253,7 @@ class NotifierStore:
     async def expire(self, limit: int, *, dialogs_elsewhere: bool = False) -> list[Ended]:
         """End what is over; what ended. With `dialogs_elsewhere` publications only."""
         rows = await self.database.fetch(
-            "SELECT * FROM expire_batch_v1($1, $2, $3, $4)", limit, self._waiting, dialogs_elsewhere, self._mixes
+            "SELECT * FROM expire_batch_v2($1, $2, $3, $4)", limit, self._waiting, dialogs_elsewhere, self._mixes
         )
         return [
             Ended(
@@ -191,7 +275,7 @@ class NotifierStore:
     ) -> list[Change]:
         """Change events, nobody else's for `lease` seconds, and the versions of these presentities now."""
         rows = await self.database.fetch(
-            "SELECT * FROM claim_changes_v1($1, $2, $3, $4, $5)",
+            "SELECT * FROM claim_changes_v2($1, $2, $3, $4, $5)",
             events,
             timedelta(seconds=lease),
             [p[0] for p in presentities],
@@ -225,22 +309,24 @@ class NotifierStore:
         )
 
     async def clear_marks(self, dead: Sequence[str], limit: int, grace: float) -> int:
-        """Give up the marks of dead notifiers, and those whose time is over; how many."""
-        rows = await self.database.fetch(
-            "SELECT clear_marks_v1($1, $2, $3, $4) AS cleared",
-            list(dead),
-            limit,
-            self._patience,
-            timedelta(seconds=grace),
-        )
-        return int(rows[0]["cleared"])
+        """Give up the marks of dead notifiers, and those whose time is over; how many: the limit, or a call more."""
+        cleared, again = 0, True
+        while again and cleared < limit:
+            (row,) = await self.database.fetch(
+                "SELECT * FROM clear_marks_v2($1, $2, $3, $4)",
+                list(dead),
+                limit,
+                self._patience,
+                timedelta(seconds=grace),
+            )
+            cleared += row["cleared"]
+            again = row["again"]
+        return cleared
 
     async def have_marks(self, notifiers: Sequence[str]) -> set[str]:
-        """Those of the notifiers that still have marks: `clear_marks` passes over a presentity that is busy."""
+        """Those of the notifiers with claims that were not looked at: too young, or of a busy presentity."""
         rows = await self.database.fetch(
-            "SELECT DISTINCT outstanding_notifier AS notifier FROM delivery "
-            "WHERE outstanding_cseq IS NOT NULL AND outstanding_notifier = ANY ($1::text[])",
-            list(notifiers),
+            "SELECT DISTINCT c.notifier FROM notify_claim AS c WHERE c.notifier = ANY ($1::text[])", list(notifiers)
         )
         return {row["notifier"] for row in rows}
 

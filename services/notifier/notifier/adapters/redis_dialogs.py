@@ -9,16 +9,18 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from notifier.adapters.postgres import Change, NotifierStore, State
-from notifier.domain.claims import Claim
+from notifier.domain.claims import Claim, Decided
 from notifier.domain.ended import Ended
 from notifier.domain.outcome_policy import SILENCES, Settlement
 from notifier.domain.watchers import Span, WatcherRow, WatcherRows
+from notifier.flows.ports import Settled
 from vedette.records import DialogRecord
 from vedette.rpc.contract import Outcome
 from vedette.store.database import StoreError
 from vedette.store.dialog_tables import scripts
 from vedette.store.dialog_tables.rows import pack, read_dialog_row
 from vedette.store.dialog_tables.tables import ENDING, OWED, SLICE, Argument, DialogTables
+from vedette.store.redis_link import Script
 
 LEASE = 5.0
 """Seconds after which a change event that somebody took, and did not deal with, is taken again."""
@@ -53,6 +55,16 @@ class RedisDialogStore:
         self._patience = patience
         self._keep_soon = keep_soon
 
+    @property
+    def asks_again(self) -> bool:
+        """Redis carries out a claim piece by piece; what is lost of one is given up."""
+        return False
+
+    @property
+    def misses_claims(self) -> bool:
+        """Nothing is asked for again."""
+        return False
+
     async def claim(self, events: int, dialogs: int) -> list[Claim]:
         """NOTIFYs that are owed, now marked as ours."""
         while True:
@@ -67,6 +79,10 @@ class RedisDialogStore:
                     await self._store.forget_changes(taken)
             if claims or (len(taken) < events and len(seen) < BUCKETS):
                 return claims
+
+    async def changes_left(self) -> bool:
+        """A claim goes on until it has found something or left nothing."""
+        return False
 
     async def _due(self, buckets: Iterable[int], limit: int) -> dict[PresentityKey, list[str]]:
         """The dialogs that owe a NOTIFY for themselves, by their presentities."""
@@ -116,12 +132,17 @@ class RedisDialogStore:
                         until=span[1],
                         whole=bool(span[2]),
                         at=float(at),
+                        rules=groups[hash_, uri, event].rules,
                     )
                 )
         return claims
 
     async def apply(self, outcomes: Sequence[tuple[Outcome, Settlement]]) -> int:
         """Settle outcomes; how many dialogs owe another NOTIFY now."""
+        return (await self.settle(outcomes)).again
+
+    async def settle(self, outcomes: Sequence[tuple[Outcome, Settlement]]) -> Settled:
+        """The same; also which dialogs have ended."""
         calls: dict[int, list[Argument]] = {}
         for outcome, settlement in outcomes:
             bucket = self._tables.bucket(outcome.presentity_hash)
@@ -134,6 +155,7 @@ class RedisDialogStore:
                         settlement.seconds,
                         settlement.reason,
                         outcome.digest.hex(),
+                        outcome.status,
                     )
                 )
             )
@@ -145,7 +167,43 @@ class RedisDialogStore:
                 if watcher:
                     ended.setdefault(watcher.decode(), ([], []))[0].append(dialog.decode())
         await self._forget(ended)
-        return again
+        return Settled(again, [bytes.fromhex(dialog) for dialogs, _ in ended.values() for dialog in dialogs])
+
+    async def decide(self, decided: Sequence[Decided]) -> int:
+        """Have the subscriptions become what was decided; how many owe a NOTIFY now.
+
+        Where the rules have become others meanwhile nothing is decided. They are looked at just before, since Redis
+        does not have them.
+        """
+        keys = [(item.claim.presentity_hash, item.claim.presentity_uri, item.claim.event) for item in decided]
+        versions = await self._store.rules(keys)
+        calls: dict[int, list[Argument]] = {}
+        for item, version in zip(decided, versions, strict=True):
+            claim = item.claim
+            calls.setdefault(self._tables.bucket(claim.presentity_hash), []).append(
+                pack((claim.dialog_id.hex(), claim.cseq, item.rules == version, item.status, item.reason))
+            )
+        owed = 0
+        ended: dict[str, tuple[list[str], list[tuple[float, str]]]] = {}
+        for rows in (await self._tables.run(scripts.DECIDE, calls)).values():
+            owed += len(rows)
+            for dialog, watcher in rows:
+                if watcher:
+                    ended.setdefault(watcher.decode(), ([], []))[0].append(dialog.decode())
+        await self._forget(ended)
+        return owed
+
+    async def rules(self, presentities: Sequence[PresentityKey]) -> list[int]:
+        """The version of the rules of each presentity now; 0: there are none."""
+        return await self._store.rules(presentities)
+
+    async def judge_due(self, limit: int) -> int:
+        """Have those judged again for whom rules begin or cease to be valid; of how many presentities."""
+        return await self._store.judge_due(limit)
+
+    async def sweep_decisions(self, limit: int) -> int:
+        """Forget what rules decided about watchers who are long gone; how many rows."""
+        return await self._store.sweep_decisions(limit)
 
     async def _forget(self, ended: dict[str, tuple[list[str], list[tuple[float, str]]]]) -> None:
         """These dialogs of watchers count no more; where that fails, they do until their time is over."""
@@ -247,7 +305,7 @@ class RedisDialogStore:
         """How many UDP dialogs an edge has."""
         return await self._everywhere(scripts.DATAGRAM_DIALOGS, _ALIVE, edge)
 
-    async def _everywhere(self, script: scripts.Script, kinds: Sequence[str], *arguments: Argument) -> int:
+    async def _everywhere(self, script: Script, kinds: Sequence[str], *arguments: Argument) -> int:
         """The sum of what the script says of the buckets that have something of one of these kinds."""
         total = 0
         for start in range(0, len(self._tables.buckets), SLICE):
@@ -261,8 +319,10 @@ class RedisDialogStore:
 class _Group:
     """What is to be marked of one presentity."""
 
-    def __init__(self, version: int) -> None:
-        self.version = version
+    def __init__(self, change: Change) -> None:
+        self.version = change.version
+        self.rules = change.rules
+        self.judged = change.judged
         self.everybody = False
         self.dialogs: list[str] = []
         self.senders: list[tuple[str, int, int, int]] = []
@@ -270,7 +330,7 @@ class _Group:
     def packed(self, key: PresentityKey) -> bytes:
         """As the script reads it."""
         dialogs = [] if self.everybody else self.dialogs
-        return pack((f"{key[2]}|{key[1]}", self.version, dialogs, self.senders))
+        return pack((f"{key[2]}|{key[1]}", self.version, dialogs, self.senders, self.judged))
 
 
 def _group(due: dict[PresentityKey, list[str]], changes: Sequence[Change]) -> dict[PresentityKey, _Group]:
@@ -278,7 +338,7 @@ def _group(due: dict[PresentityKey, list[str]], changes: Sequence[Change]) -> di
     groups: dict[PresentityKey, _Group] = {}
     for change in changes:
         key = (change.presentity_hash, change.presentity_uri, change.event)
-        group = groups.setdefault(key, _Group(change.version))
+        group = groups.setdefault(key, _Group(change))
         if change.id is None:
             group.dialogs += due[key]
         elif change.dialog_id is not None:

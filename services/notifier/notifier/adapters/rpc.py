@@ -1,10 +1,11 @@
-"""The RPC calls of the edges: outcomes, and that they leave."""
+"""The RPC calls of the edges: outcomes, and that they leave; and of the api: clean up now."""
 
 import msgspec
 
+from notifier.flows.expiry import Expiry
 from notifier.flows.recovery import Recovery
 from notifier.flows.settling import Settling
-from vedette.rpc.contract import Leaving, Left, OutcomeBatch
+from vedette.rpc.contract import Cleaned, Leaving, Left, OutcomeBatch
 from vedette.rpc.server import NotReadyError
 from vedette.store.database import StoreError
 
@@ -41,3 +42,18 @@ class LeavingHandler:
         except StoreError as error:
             raise NotReadyError from error
         return self._write(Left(left))
+
+
+class CleanupHandler:
+    """Ends what is over and removes what nobody needs, without waiting for its time."""
+
+    def __init__(self, expiry: Expiry) -> None:
+        self._expiry = expiry
+        self._write = msgspec.msgpack.Encoder().encode
+
+    async def __call__(self, _body: bytes) -> bytes:
+        """What was done; NotReadyError where a store cannot be reached."""
+        try:
+            return self._write(Cleaned(*await self._expiry.clean_up()))
+        except StoreError as error:
+            raise NotReadyError from error

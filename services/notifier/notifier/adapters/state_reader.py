@@ -4,12 +4,13 @@ An entry of a cache is used only where its version is the one that the claim jus
 under the presentity's lock); everything else is read from Postgres and put back.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Protocol, TypeVar
 
 from notifier.adapters.postgres import State
-from notifier.domain.claims import Claim
+from notifier.domain.claims import TERMINATED, Claim
 from notifier.domain.recent import Recent
+from notifier.domain.views import ReadState
 from notifier.domain.watchers import Span, WatcherRows
 from vedette.records import DialogRecord, PublicationRecord
 from vedette.store.hash_tables import (
@@ -29,10 +30,16 @@ from vedette.store.hash_tables import (
 from vedette.store.redis_link import RedisAwayError
 
 MANIFEST_SECONDS = 86400.0
+PRESENTITIES, PUBLICATIONS = 20_000, 50_000
+"""Of so many presentities it is remembered which publications they had, so many together."""
+DIALOG_OCTETS = 4096
+"""What a remembered dialog may have on average; with headers of ordinary length it has 1800."""
+_OVERHEAD = 1550
+"""Of a record, its fields that are never long, and its place in the memory."""
 
 Record = TypeVar("Record")
 Key = tuple[int, str, str]
-Found = dict[tuple[Key, int], list[PublicationRecord]]
+Found = dict[tuple[Key, int], ReadState]
 
 
 class RecordStore(Protocol):
@@ -47,6 +54,9 @@ class RecordStore(Protocol):
     async def watchers(self, wanted: Sequence[tuple[Key, Span]]) -> list[WatcherRows]:
         """For each presentity that is watched, what a document of that span shows."""
 
+    async def rules(self, presentities: Sequence[Key]) -> list[int]:
+        """The version of the rules of each presentity now; 0: there are none."""
+
 
 class StateReader:
     """Counts where it found things: `memory`, `redis` (the cache), `postgres` (the store)."""
@@ -56,34 +66,59 @@ class StateReader:
         self._store = store
         self._published = published
         self._dialogs = dialogs
-        self._recent: Recent[bytes, DialogRecord] = Recent(remember)
+        self._recent: Recent[bytes, DialogRecord] = Recent(
+            remember, max_weight=remember * DIALOG_OCTETS, weigh=_octets
+        )
+        self._made_of: Recent[Key, list[bytes]] = Recent(
+            PRESENTITIES, max_weight=PUBLICATIONS, weigh=lambda _, ids: len(ids)
+        )
+        """The publications of presentities as they were read last."""
         self.hits = {"memory": 0, "redis": 0, "postgres": 0}
 
     async def dialogs(self, claims: Sequence[Claim]) -> dict[bytes, DialogRecord]:
         """The dialogs of the claims by id; one that is not there any more is left out. Raises StoreError."""
         found: dict[bytes, DialogRecord] = {}
         missing: list[Claim] = []
+        remembered = self._recent.get
         for claim in claims:
-            record = self._recent.get(claim.dialog_id)
+            record = remembered(claim.dialog_id)
             if record is not None and record.revision == claim.revision:
                 found[claim.dialog_id] = record
             else:
                 missing.append(claim)
         self.hits["memory"] += len(found)
-        for record in await self._cached_dialogs(missing):
-            found[record.dialog_id] = record
-            self._recent.put(record.dialog_id, record)
-            self.hits["redis"] += 1
-        missing = [claim for claim in missing if claim.dialog_id not in found]
+        if missing:
+            records = await self._read(missing)
+            found.update(records)
+            self._remember(missing, records)
+        for claim in claims:
+            if claim.status == TERMINATED:  # it has no more
+                self._recent.forget(claim.dialog_id)
+        return found
+
+    async def _read(self, claims: Sequence[Claim]) -> dict[bytes, DialogRecord]:
+        """The dialogs that are not in memory."""
+        found = {record.dialog_id: record for record in await self._cached_dialogs(claims)}
+        self.hits["redis"] += len(found)
+        missing = [claim for claim in claims if claim.dialog_id not in found]
         if missing:
             records = await self._store.dialogs([(claim.presentity_hash, claim.dialog_id) for claim in missing])
             self.hits["postgres"] += len(records)
-            for record in records:
-                found[record.dialog_id] = record
-                self._recent.put(record.dialog_id, record)
+            found.update((record.dialog_id, record) for record in records)
             if self._dialogs is not None:
                 await _put(self._dialogs, map(dialog_entry, records))
         return found
+
+    def _remember(self, claims: Sequence[Claim], read: Mapping[bytes, DialogRecord]) -> None:
+        """Keep what was read for the next NOTIFYs."""
+        for claim in claims:
+            if claim.status != TERMINATED and claim.dialog_id in read:
+                self._recent.put(claim.dialog_id, read[claim.dialog_id])
+
+    @property
+    def remembers(self) -> int:
+        """How many dialogs are in memory."""
+        return len(self._recent)
 
     async def _cached_dialogs(self, claims: Sequence[Claim]) -> list[DialogRecord]:
         table = self._dialogs
@@ -101,11 +136,13 @@ class StateReader:
         return [
             record
             for claim, record in records
-            if record is not None and (record.dialog_id, record.revision) == (claim.dialog_id, claim.revision)
+            if record is not None
+            and (record.dialog_id, record.revision) == (claim.dialog_id, claim.revision)
+            and record.watcher_domain
         ]
 
     async def states(self, wanted: Sequence[tuple[Key, int]]) -> Found:
-        """The publications of each (presentity, version): of that version or a newer one. Raises StoreError."""
+        """The state of each (presentity, version): of that version or a newer one. Raises StoreError."""
         found = await self._cached_states(wanted)
         self.hits["redis"] += len(found)
         missing = [key for key in wanted if key not in found]
@@ -116,7 +153,7 @@ class StateReader:
         entries: list[Entry] = []
         for presentity, version in missing:
             state = states.get(presentity)
-            found[presentity, version] = state.publications if state is not None else []
+            found[presentity, version] = ReadState(*((state.publications, state.rules) if state else ([], None)))
             if state is None or not state.manifest.version:
                 continue
             newest = max((p.expires for p in state.publications), default=0.0)
@@ -134,41 +171,87 @@ class StateReader:
         self.hits["postgres"] += len(wanted)
         return {key: states[key].publications if key in states else [] for key in wanted}
 
+    async def rules_now(self, wanted: Sequence[Key]) -> dict[Key, int]:
+        """The version of the rules of each presentity, as Postgres has it now. Raises StoreError."""
+        return dict(zip(wanted, await self._store.rules(wanted), strict=True))
+
     async def watchers(self, wanted: Sequence[tuple[Key, Span]]) -> list[WatcherRows]:
         """The watchers that each document shows, as Postgres has them now: no cache has them. Raises StoreError."""
         self.hits["postgres"] += len(wanted)
         return await self._store.watchers(wanted)
 
     async def _cached_states(self, keys: Sequence[tuple[Key, int]]) -> Found:
-        """The states that the table has at exactly these versions."""
+        """The states that the table has at exactly these versions.
+
+        What a presentity consisted of when it was read last is asked for together with its manifest: mostly it is a
+        publication that was modified, and one call is enough.
+        """
         found: Found = {}
         table = self._published
-        names = [manifest_field(uri, event) for (_, uri, event), _ in keys]
-        manifests: dict[tuple[Key, int], list[tuple[bytes, int]]] = {}
+        manifest_names = [(key[0], manifest_field(key[1], key[2])) for key, _ in keys]
+        guessed = [
+            (key[0], publication_field(key[1], key[2], publication_id))
+            for key, _ in keys
+            for publication_id in self._made_of.get(key) or ()
+        ]
         try:
-            entries = await table.get([(key[0], name) for (key, _), name in zip(keys, names, strict=True)])
-            for (key, version), name, entry in zip(keys, names, entries, strict=True):
-                if entry is not None and entry[0] == version and entry[1]:
-                    manifest = _read(table, read_manifest, name, entry[1])
-                    if manifest is not None and manifest.version == version:
-                        manifests[key, version] = manifest.publications
-            fields = [
-                (key[0], publication_field(key[1], key[2], publication_id))
+            answers = await table.get(manifest_names + guessed)
+            manifests = self._manifests(keys, manifest_names, answers)
+            entries = dict(zip(guessed, answers[len(keys) :], strict=True))
+            missing = [
+                name
                 for (key, _), publications in manifests.items()
                 for publication_id, _ in publications
+                if (name := (key[0], publication_field(key[1], key[2], publication_id))) not in entries
             ]
-            bodies = iter(zip(fields, await table.get(fields), strict=True))
+            if missing:
+                entries.update(zip(missing, await table.get(missing), strict=True))
         except RedisAwayError:
             return found
-        for wanted, publications in manifests.items():
+        for (key, version), publications in manifests.items():
             records: list[PublicationRecord] = []
-            for (_, field), entry in [next(bodies) for _ in publications]:
+            for publication_id, _ in publications:
+                field = publication_field(key[1], key[2], publication_id)
+                entry = entries[key[0], field]
                 record = _read(table, read_publication, field, entry[1]) if entry is not None and entry[1] else None
                 if record is not None:
                     records.append(record)
             if {(record.publication_id, record.version) for record in records} == set(publications):
-                found[wanted] = records
+                found[key, version] = ReadState(records)
+                self._made_of.put(key, [record.publication_id for record in records])
         return found
+
+    def _manifests(
+        self,
+        keys: Sequence[tuple[Key, int]],
+        names: Sequence[tuple[int, bytes]],
+        answers: Sequence[tuple[int, bytes] | None],
+    ) -> dict[tuple[Key, int], list[tuple[bytes, int]]]:
+        """Of what each presentity consists, where the table has it at the version that is asked for."""
+        manifests: dict[tuple[Key, int], list[tuple[bytes, int]]] = {}
+        for (key, version), (_, name), entry in zip(keys, names, answers, strict=False):
+            if entry is not None and entry[0] == version and entry[1]:
+                manifest = _read(self._published, read_manifest, name, entry[1])
+                if manifest is not None and manifest.version == version:
+                    manifests[key, version] = manifest.publications
+        return manifests
+
+
+def _octets(_id: bytes, record: DialogRecord) -> int:
+    """About what a dialog takes in memory."""
+    return (
+        _OVERHEAD
+        + len(record.presentity_uri)
+        + len(record.call_id)
+        + len(record.to_tag)
+        + len(record.from_tag)
+        + len(record.to_value)
+        + len(record.from_value)
+        + len(record.contact)
+        + sum(map(len, record.record_route))
+        + len(record.accept)
+        + len(record.event_id)
+    )
 
 
 def _read(table: HashTable, read: Callable[[bytes], Record], field: bytes, payload: bytes) -> Record | None:

@@ -12,7 +12,7 @@ PENDING = 2
 
 
 class Claim(NamedTuple):
-    """A row of `claim_notifies_v1`."""
+    """A row of `claim_notifies_v2`."""
 
     presentity_hash: int
     presentity_uri: str
@@ -35,15 +35,22 @@ class Claim(NamedTuple):
     """Watcher information: what its reader has is in doubt, so it gets every watcher there is."""
     at: float
     """Postgres's time, seconds since the epoch."""
-
-    @property
-    def shows_state(self) -> bool:
-        """Whether the NOTIFY carries the presentity's document."""
-        return self.status != PENDING
+    rules: int = 0
+    """The version of the rules that its watcher is judged by; 0: there are none."""
 
     def brings_nothing(self, digest: bytes) -> bool:
         """Whether its watcher has acknowledged just what a NOTIFY with this digest shows, and is owed no more."""
         return self.sent_before != 0 and self.status != TERMINATED and digest == self.acked_digest
+
+
+class Decided(NamedTuple):
+    """A claim whose watcher is let in otherwise than before."""
+
+    claim: Claim
+    status: int
+    reason: str
+    rules: int
+    """The version of the rules that it was judged by."""
 
 
 def subscription_state(claim: Claim, dialog: DialogRecord, expires_offset: int = 0) -> str:
@@ -58,9 +65,18 @@ def subscription_state(claim: Claim, dialog: DialogRecord, expires_offset: int =
 
 
 def notify_item(
-    claim: Claim, dialog: DialogRecord, document: int, expires_offset: int = 0, digest: bytes = b""
+    claim: Claim,
+    dialog: DialogRecord,
+    document: int,
+    expires_offset: int = 0,
+    digest: bytes = b"",
+    changed: float = 0.0,
+    trace: str = "",
 ) -> NotifyItem:
-    """The item for the edge; `document` is the index of its body in the batch, -1 for none."""
+    """The item for the edge; `document` is the index of its body in the batch, -1 for none.
+
+    `changed`: when what it shows was published. A NOTIFY that is owed whatever the state does not come from that.
+    """
     return NotifyItem(
         presentity_hash=claim.presentity_hash,
         dialog_id=claim.dialog_id,
@@ -72,10 +88,12 @@ def notify_item(
         remote_tag=dialog.from_tag,
         target=dialog.contact,
         record_route=dialog.record_route,
-        event=str(EventHeader(dialog.event, dialog.event_id, ())),
+        event=str(EventHeader(dialog.event, dialog.event_id, ())) if dialog.event_id else dialog.event,
         subscription_state=subscription_state(claim, dialog, expires_offset),
         local_contact=dialog.local_contact,
         flow=dialog.flow,
         digest=digest,
         version=claim.document_version,
+        changed=changed if claim.sent_before else 0.0,
+        trace=trace,
     )

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 
 class Ended(NamedTuple):
-    """A row of `expire_batch_v1`."""
+    """A row of `expire_batch_v2`."""
 
     kind: str
     """`publication` or `dialog`."""

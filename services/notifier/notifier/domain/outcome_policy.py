@@ -15,7 +15,7 @@ SILENCE_PAUSE = 5.0
 
 
 class Verdict(StrEnum):
-    """The words of `apply_outcomes_v1`."""
+    """The words of `apply_outcomes_v2`."""
 
     DELIVERED = "delivered"
     ENDED = "ended"
@@ -35,6 +35,9 @@ class Settlement(NamedTuple):
     reason: str = ""
 
 
+_DELIVERED = Settlement(Verdict.DELIVERED)
+
+
 def settle(status: int, retry_after: int | None, *, end_sub_on_timeout: bool = True) -> Settlement:
     """The settlement for a final response, TIMEOUT, UNREACHABLE or FLOW_GONE.
 
@@ -45,7 +48,7 @@ def settle(status: int, retry_after: int | None, *, end_sub_on_timeout: bool = T
     section 21.5.4), without it waits for the next change, since a failed NOTIFY must not cause another.
     """
     if 200 <= status < 300:
-        return Settlement(Verdict.DELIVERED)
+        return _DELIVERED
     if status in FATAL:
         return Settlement(Verdict.ENDED, reason="noresource" if status == 404 else "deactivated")
     if status == FLOW_GONE:

@@ -40,5 +40,10 @@ class Recent(Generic[Key, Value]):
         while len(self._entries) > self._limit or self.weight > self._max_weight:
             self.weight -= self._weigh(*self._entries.popitem(last=False))
 
+    def forget(self, key: Key) -> None:
+        """Remember it no longer, if it is there."""
+        if key in self._entries:
+            self.weight -= self._weigh(key, self._entries.pop(key))
+
     def __len__(self) -> int:
         return len(self._entries)

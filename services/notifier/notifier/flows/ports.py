@@ -2,11 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
-from notifier.domain.claims import Claim
+from notifier.domain.claims import Claim, Decided
 from notifier.domain.ended import Ended
 from notifier.domain.outcome_policy import Settlement
+from notifier.domain.views import ReadState
 from notifier.domain.watchers import Span, WatcherRows
 from vedette.records import DialogRecord, PublicationRecord
 from vedette.rpc.contract import Outcome
@@ -14,26 +15,54 @@ from vedette.rpc.contract import Outcome
 
 @dataclass(frozen=True, slots=True)
 class MissingNotifier:
-    """A notifier whose lock is free: it is dead, or has lost its connection to Postgres."""
+    """A notifier that is dead, has lost its connection to Postgres, or is stopped."""
 
     instance: str
     address: str
     silent: bool
-    """Whether no heartbeat of it has come for so long that it is dead for certain."""
+    """Whether no heartbeat of it has come for a while: where its lock is free, too, it is not alive as others are."""
+    holds_lock: bool = False
+    """Its connection is there, and no heartbeat has come for longer than that: stopped, unless it answers."""
 
 
 PresentityKey = tuple[int, str, str]
 """Hash, URI, event."""
 
 
+class Settled(NamedTuple):
+    """What became of the dialogs whose outcomes were settled."""
+
+    again: int
+    """How many owe another NOTIFY now."""
+    ended: Sequence[bytes]
+    """Those that an outcome has ended."""
+
+
 class DeliveryStore(Protocol):
     """Where NOTIFYs are claimed and settled."""
+
+    @property
+    def asks_again(self) -> bool:
+        """Whether what a claim has marked whose answer was lost is had by the next one."""
+
+    @property
+    def misses_claims(self) -> bool:
+        """Whether the answer of a claim was lost and has not been asked for yet."""
 
     async def claim(self, events: int, dialogs: int) -> list[Claim]:
         """NOTIFYs that are owed, now marked as ours."""
 
+    async def changes_left(self) -> bool:
+        """Whether there are changes that a claim would take now, and maybe has left to the next one."""
+
     async def apply(self, outcomes: Sequence[tuple[Outcome, Settlement]]) -> int:
         """Settle outcomes; how many dialogs owe another NOTIFY now."""
+
+    async def decide(self, decided: Sequence[Decided]) -> int:
+        """Have the subscriptions become what was decided; how many owe a NOTIFY now."""
+
+    async def settle(self, outcomes: Sequence[tuple[Outcome, Settlement]]) -> Settled:
+        """The same; also which dialogs have ended."""
 
 
 class StateReading(Protocol):
@@ -42,13 +71,14 @@ class StateReading(Protocol):
     async def dialogs(self, claims: Sequence[Claim]) -> dict[bytes, DialogRecord]:
         """The dialogs of the claims by id; one that is not there any more is left out."""
 
-    async def states(
-        self, wanted: Sequence[tuple[PresentityKey, int]]
-    ) -> dict[tuple[PresentityKey, int], list[PublicationRecord]]:
-        """The publications of presentities at these versions or newer ones."""
+    async def states(self, wanted: Sequence[tuple[PresentityKey, int]]) -> dict[tuple[PresentityKey, int], ReadState]:
+        """The states of presentities at these versions or newer ones."""
 
     async def published_now(self, wanted: Sequence[PresentityKey]) -> dict[PresentityKey, list[PublicationRecord]]:
         """The publications of presentities as they are at a moment after the call."""
+
+    async def rules_now(self, wanted: Sequence[PresentityKey]) -> dict[PresentityKey, int]:
+        """The versions of the rules of presentities at a moment after the call."""
 
     async def watchers(self, wanted: Sequence[tuple[PresentityKey, Span]]) -> list[WatcherRows]:
         """For each presentity and event that is watched, the watchers that a document of that span shows.
@@ -66,18 +96,34 @@ class ExpiryStore(Protocol):
     async def sweep(self, age: float, limit: int) -> int:
         """Remove tombstones older than `age` seconds; how many rows."""
 
+    async def judge_due(self, limit: int) -> int:
+        """Have those judged again for whom rules begin or cease to be valid; of how many presentities."""
+
+    async def sweep_decisions(self, limit: int) -> int:
+        """Forget what rules decided about watchers who are long gone; how many rows."""
+
     async def forget_replicas(self, age: float) -> None:
         """Forget the processes that were not seen for `age` seconds."""
+
+
+class BindingStore(Protocol):
+    """Where users have registered."""
+
+    async def follow(self, limit: int) -> tuple[int, bool]:
+        """Move dialogs to where their clients have registered; how many, and whether there may be more."""
+
+    async def sweep_bindings(self, age: float, limit: int) -> int:
+        """Remove the bindings that have been over for `age` seconds; how many."""
 
 
 class RecoveryStore(Protocol):
     """Where the dead leave something."""
 
     async def clear_marks(self, dead: Sequence[str], limit: int, grace: float) -> int:
-        """Give up the marks of dead notifiers, and those whose time is over; how many."""
+        """Give up the marks of dead notifiers, and those whose time is over; how many: the limit, or a call more."""
 
     async def have_marks(self, notifiers: Sequence[str]) -> set[str]:
-        """Those of the notifiers that still have marks: `clear_marks` passes over a presentity that is busy."""
+        """Those of the notifiers that may still have marks: `clear_marks` passes over a presentity that is busy."""
 
     async def rehome(self, gone: str, instance: str, address: str, limit: int, *, gently: bool = False) -> int:
         """Give the dialogs of an edge that is gone to another one; how many.

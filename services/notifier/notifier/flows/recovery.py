@@ -8,7 +8,7 @@ import structlog
 
 from notifier.flows.ports import LivenessPort, RecoveryStore
 from vedette.rpc.client import NotDoneError, OutcomeUnknownError, Peer, Peers
-from vedette.rpc.contract import Hello
+from vedette.rpc.contract import HANDOVER_AGE, Hello
 from vedette.store.database import StoreError
 
 INTERVAL = 0.5
@@ -52,6 +52,8 @@ class Recovery:
         self._wake = wake
         self._beats = beats
         self._dead: dict[str, float] = {}
+        self._silent_notifiers: set[str] = set()
+        """Those of the dead that may only be stopped."""
         self._suspects: dict[str, str] = {}
         self._silent: dict[str, int] = {}
         self._gone: dict[str, float] = {}
@@ -106,15 +108,24 @@ class Recovery:
         for missing in await self._liveness.missing():
             if missing.instance in self._dead:
                 continue
+            if missing.holds_lock and await self._answers(missing.instance, missing.address):
+                continue
             # Who has only lost its connection to Postgres answers, and takes its lock again.
-            if missing.silent or await self._edges.is_gone(Peer(missing.address), missing.instance):
-                log.warning("notifier is dead", dead=missing.instance)
+            gone = await self._edges.is_gone(Peer(missing.address), missing.instance)
+            if gone or missing.silent:
+                log.warning("notifier is dead", dead=missing.instance, for_certain=gone)
                 self._dead[missing.instance] = now
+                if not gone:
+                    self._silent_notifiers.add(missing.instance)
         overdue = now >= self._overdue_at
         if overdue:
             self._overdue_at = now + OVERDUE_INTERVAL
         if self._dead or overdue:
-            cleared = await self._clear_marks(list(self._dead), GRACE)
+            gone_ones = [instance for instance in self._dead if instance not in self._silent_notifiers]
+            cleared = await self._clear_marks(gone_ones, GRACE) if gone_ones or overdue else 0
+            # One that was only stopped may go on and hand over what it claimed: edges refuse that once it is so old.
+            if self._silent_notifiers:
+                cleared += await self._clear_marks(sorted(self._silent_notifiers), HANDOVER_AGE)
             if cleared:
                 log.warning("gave up marks", marks=cleared, dead=list(self._dead))
                 self._wake()
@@ -124,6 +135,7 @@ class Recovery:
             if instance not in left:
                 await self._liveness.forget(instance)
                 del self._dead[instance]
+                self._silent_notifiers.discard(instance)
 
     async def _clear_marks(self, notifiers: list[str], grace: float) -> int:
         """Give up marks of these notifiers, and whose time is over; how many.
@@ -133,7 +145,9 @@ class Recovery:
         """
         cleared = 0
         for _ in range(ATTEMPTS):
-            while count := await self._store.clear_marks(notifiers, LIMIT, grace):
+            count = LIMIT
+            while count >= LIMIT:
+                count = await self._store.clear_marks(notifiers, LIMIT, grace)
                 cleared += count
             if not notifiers or not await self._store.have_marks(notifiers):
                 break

@@ -1,20 +1,26 @@
 """The two database calls that decide, and the queries behind REST."""
 
-from collections.abc import Callable
-from datetime import timedelta
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
 from operator import attrgetter
+from typing import NamedTuple
+
+import asyncpg
 
 from presence_core.adapters.redis_dialogs import RedisDialogs
 from presence_core.domain.policy import Policy
 from presence_core.domain.publish import LINGER, PublishCommand, PublishVerdict
-from presence_core.domain.subscribe import SubscribeCommand, SubscribeVerdict
+from presence_core.domain.subscribe import SubscribeCommand, SubscribeVerdict, in_turns, new_watchers
 from presence_core.domain.succession import Held
+from vedette.events.package import Publication
+from vedette.events.presence import published_sphere
+from vedette.identity import Presentity
 from vedette.records import DialogRecord, join_routes, split_routes, write_flow
 from vedette.sip.uri import split_aor
-from vedette.store.database import Database
+from vedette.store.database import Database, StoreUnavailableError, StoreUndecidedError
 
 _PUBLISH = (
-    "SELECT * FROM publish_batch_v1($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, "
+    "SELECT * FROM publish_batch_v2($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, "
     "$19, $20)"
 )
 _HELD = """
@@ -22,10 +28,26 @@ SELECT p.publication_id, p.sequence, p.body, p.content_type
 FROM unnest($1::int4[], $2::bytea[]) AS k (presentity_hash, publication_id)
 JOIN presentity AS p USING (presentity_hash, publication_id)
 """
+_PUBLISHED = """
+SELECT r.ordinal, p.publication_id, p.content_type, p.body
+FROM unnest($1::int4[], $2::text[], $3::text[]) WITH ORDINALITY AS r (hash, uri, event, ordinal)
+JOIN LATERAL (
+    SELECT p.* FROM presentity AS p
+    WHERE p.presentity_hash = r.hash AND p.presentity_uri = r.uri AND p.event = r.event
+    OFFSET 0
+) AS p ON p.ended IS NULL AND p.expires > clock_timestamp()
+ORDER BY r.ordinal, p.version DESC, p.publication_id
+"""
 _SUBSCRIBE = (
-    "SELECT * FROM subscribe_batch_v1($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, "
-    "$18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $29, $30, $31, $32, $33)"
+    "SELECT * FROM subscribe_batch_v3($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, "
+    "$18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $29, $30, $31, $32, $33, $34, $35, $36)"
 )
+_LOCK_WATCHERS = "SELECT pg_advisory_xact_lock($1, k.hash) FROM unnest($2::int4[]) AS k (hash)"
+WATCHERS_LOCK = 0x7761
+"""Of the advisory locks that whoever makes dialogs of a watcher holds, before any other lock."""
+COUNTED_EXACTLY = 4096
+"""A higher `max_subscriptions` may be exceeded by what is under way in batches at the same moment: a lock for each
+watcher of every batch would be a price for all, and the limit is to keep a watcher from filling the table."""
 
 
 class DecidingStore:
@@ -82,52 +104,141 @@ class DecidingStore:
         )
         return [Held(row["publication_id"], row["sequence"], row["body"], row["content_type"]) for row in rows]
 
+    async def spheres(self, presentities: Sequence[Presentity]) -> dict[Presentity, str | None]:
+        """The sphere of each presentity, as its publications tell it now; None: undefined. Raises StoreError."""
+        rows = await self._database.fetch(
+            _PUBLISHED,
+            [presentity.hash for presentity in presentities],
+            [presentity.uri for presentity in presentities],
+            [presentity.event for presentity in presentities],
+        )
+        published: dict[int, list[Publication]] = {}
+        for ordinal, publication_id, content_type, body in rows:
+            published.setdefault(ordinal, []).append(Publication(publication_id, content_type, body))
+        return {
+            presentity: published_sphere(presentity.uri, presentity.event, published.get(ordinal, []))
+            for ordinal, presentity in enumerate(presentities, 1)
+        }
+
     async def subscribe(self, commands: list[SubscribeCommand]) -> list[SubscribeVerdict]:
         """Apply SUBSCRIBE commands, each dialog at most once. Raises StoreError."""
+        first, *others = in_turns(commands)
+        if not others:
+            return await self._subscribe(commands)
+        verdicts = dict(zip(first, await self._subscribe([commands[index] for index in first]), strict=True))
+        for turn in others:
+            try:
+                judged = await self._subscribe([commands[index] for index in turn])
+            except StoreUnavailableError as error:
+                raise StoreUndecidedError(*error.args) from error  # what came before it is done
+            verdicts |= zip(turn, judged, strict=True)
+        return [verdicts[index] for index in range(len(commands))]
+
+    async def _subscribe(self, commands: list[SubscribeCommand]) -> list[SubscribeVerdict]:
         columns = [[get(command) for command in commands] for get in _SUBSCRIBE_COLUMNS]
         policy = self._policy
-        rows = await self._database.fetch(
-            _SUBSCRIBE,
+        rows = await self._in_order_of_watchers(
+            commands,
             *columns,
             policy.cseq_offset,
             policy.expires_offset,
             policy.max_watchers,
             policy.max_subscriptions,
             timedelta(days=policy.waiting_days),
+            [command.status for command in commands],
+            [command.reason for command in commands],
+            [command.rules for command in commands],
         )
         verdicts: dict[int, SubscribeVerdict] = {}
-        for row in rows:
-            index = row["ordinal"] - 1
-            command = commands[index]
+        for ordinal, verdict, granted, expires, revision, *kept, reason in rows:
+            command = commands[ordinal - 1]
             record = None
-            if row["verdict"] in _WRITTEN:
-                record = DialogRecord(
-                    presentity_hash=command.presentity_hash,
-                    dialog_id=command.dialog_id,
-                    revision=row["revision"],
-                    presentity_uri=row["presentity_uri"],
-                    event=row["event"],
-                    event_id=row["event_id"],
-                    call_id=command.callid,
-                    to_tag=command.to_tag,
-                    from_tag=command.from_tag,
-                    to_value=row["to_uri"],
-                    from_value=row["from_uri"],
-                    contact=command.contact,
-                    record_route=split_routes(row["record_route"]),
-                    local_contact=command.local_contact,
-                    accept=command.accept,
-                    edge_instance=command.edge_instance,
-                    edge_address=command.edge_address,
-                    flow=command.flow,
-                    expires=row["expires"].timestamp(),
-                    reason=row["reason"],
-                )
-            verdicts[index] = SubscribeVerdict(row["verdict"], row["granted"] or 0, record)
+            if verdict == "created":
+                record = _record(command, expires, 1, _kept_of(command), command.reason)
+            elif verdict in _SHOWN_ONCE:
+                record = _record(command, expires, 1, _kept_of(command), "timeout")
+            elif verdict in _CHANGED:
+                record = _record(command, expires, revision, _Kept._make(kept), reason)
+            verdicts[ordinal - 1] = SubscribeVerdict(verdict, granted or 0, record)
         return [verdicts[index] for index in range(len(commands))]
 
+    async def _in_order_of_watchers(
+        self, commands: Sequence[SubscribeCommand], *arguments: object
+    ) -> list[asyncpg.Record]:
+        """The rows of `_SUBSCRIBE`.
 
-_WRITTEN = frozenset({"created", "fetched", "refreshed", "ended"})
+        Batches that make dialogs of one watcher lock different presentities, and would not count each other's: where
+        there is a limit, they go one after the other.
+        """
+        hashes = new_watchers(commands) if 0 < self._policy.max_subscriptions <= COUNTED_EXACTLY else []
+        if not hashes:
+            return await self._database.fetch(_SUBSCRIBE, *arguments)
+
+        async def work(connection: "asyncpg.Connection[asyncpg.Record]") -> list[asyncpg.Record]:
+            await connection.fetch(_LOCK_WATCHERS, WATCHERS_LOCK, hashes)
+            return await connection.fetch(_SUBSCRIBE, *arguments)
+
+        return await self._database.transact(work)
+
+
+_SHOWN_ONCE = frozenset({"fetched", "waited"})
+_CHANGED = frozenset({"refreshed", "ended"})
+
+
+class _Kept(NamedTuple):
+    """What a dialog keeps of the SUBSCRIBE that made it, in the order of `subscribe_batch_v3`."""
+
+    presentity_uri: str
+    event: str
+    event_id: str
+    to_value: str
+    from_value: str
+    record_route: str
+    watcher_username: str
+    watcher_domain: str
+
+
+def _kept_of(command: SubscribeCommand) -> _Kept:
+    """Of the command of a new dialog."""
+    return _Kept(
+        command.presentity_uri or "",
+        command.event,
+        command.event_id,
+        command.to_value,
+        command.from_value,
+        join_routes(command.record_route),
+        command.watcher_username,
+        command.watcher_domain,
+    )
+
+
+def _record(command: SubscribeCommand, expires: datetime, revision: int, kept: _Kept, reason: str) -> DialogRecord:
+    """The dialog as the command has left it."""
+    return DialogRecord(
+        presentity_hash=command.presentity_hash,
+        dialog_id=command.dialog_id,
+        revision=revision,
+        presentity_uri=kept.presentity_uri,
+        event=kept.event,
+        event_id=kept.event_id,
+        call_id=command.callid,
+        to_tag=command.to_tag,
+        from_tag=command.from_tag,
+        to_value=kept.to_value,
+        from_value=kept.from_value,
+        contact=command.contact,
+        record_route=split_routes(kept.record_route),
+        local_contact=command.local_contact,
+        accept=command.accept,
+        edge_instance=command.edge_instance,
+        edge_address=command.edge_address,
+        flow=command.flow,
+        expires=expires.timestamp(),
+        reason=reason,
+        watcher_username=kept.watcher_username,
+        watcher_domain=kept.watcher_domain,
+    )
+
 
 _SUBSCRIBE_COLUMNS: tuple[Callable[[SubscribeCommand], object], ...] = (
     *map(

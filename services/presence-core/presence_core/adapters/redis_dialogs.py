@@ -1,4 +1,4 @@
-"""SUBSCRIBE where the dialogs are in Redis (`fallback2db=0`): the same verdicts as `subscribe_batch_v1`."""
+"""SUBSCRIBE where the dialogs are in Redis (`fallback2db=0`): the same verdicts as `subscribe_batch_v3`."""
 
 import contextlib
 from collections.abc import Sequence
@@ -59,7 +59,7 @@ class RedisDialogs:
         return [verdicts[index] for index in range(len(commands))]
 
     async def of_senders(self, commands: Sequence[PublishCommand]) -> list[str]:
-        """For each command the dialogs of its sender, as `publish_batch_v1` takes them; empty where there is none.
+        """For each command the dialogs of its sender, as `publish_batch_v2` takes them; empty where there is none.
 
         Where Redis is away the sender is told of its own change, once Redis is back.
         """
@@ -123,6 +123,8 @@ def _row(command: SubscribeCommand) -> DialogRow:
         socket_info=write_flow(command.flow),
         last_key=command.key.hex(),
         granted=command.expires,
+        status=command.status,
+        reason=command.reason,
     )
     values: list[Any] = [getattr(row, name) for name in DialogRow.__struct_fields__]
     if any("\x00" in value for value in values if isinstance(value, str)):

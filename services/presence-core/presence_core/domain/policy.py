@@ -29,6 +29,11 @@ class Policy:
     """Dialogs of a presentity and event, at once."""
     max_subscriptions: int = 0
     """Dialogs of a watcher, at once."""
+    min_expires_register: int = 60
+    max_expires_register: int = 3600
+    default_expires_register: int = 3600
+    max_contacts: int = 10
+    """Bindings of an address-of-record, at once."""
     waiting_days: int = 3
     """How long a subscription that ended while it was pending waits for a decision."""
     to_tag_pref: str = "10"

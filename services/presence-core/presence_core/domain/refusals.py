@@ -6,7 +6,9 @@ from vedette.rpc.contract import UNKNOWN, Reply
 from vedette.sip.errors import SipError
 
 RETRY_AFTER = 2
-"""Seconds to wait after 503."""
+"""Seconds to wait after 503, at least."""
+RETRY_LATEST = 10
+"""At most: those who are refused together do not come back together."""
 
 
 def bad_request(reason: str) -> Reply:
@@ -51,6 +53,8 @@ def not_acceptable(package: EventPackage) -> Reply:
 
 NOT_YOUR_PRESENTITY = Reply(403, "Not your presentity")
 NOT_YOUR_SUBSCRIPTION = Reply(403, "Not your subscription")
+NOT_ALLOWED_TO_WATCH = Reply(403, "Not allowed to watch")
+NOT_YOUR_REGISTRATION = Reply(403, "Not your registration")
 CONDITIONAL_FAILED = Reply(412)
 NO_SUBSCRIPTION = Reply(481)
 OTHER_USAGE = Reply(403, "Dialog belongs to another subscription")
@@ -58,6 +62,14 @@ OUT_OF_ORDER = Reply(500, "CSeq out of order")
 TOO_MANY_PUBLICATIONS = Reply(403, "Too many publications")
 TOO_MANY_WATCHERS = Reply(403, "Too many watchers")
 TOO_MANY_SUBSCRIPTIONS = Reply(403, "Too many subscriptions")
+TOO_MANY_CONTACTS = Reply(403, "Too many contacts")
 CANNOT_STORE = Reply(500, "Cannot be stored")
-UNAVAILABLE = Reply(503, headers=[("Retry-After", str(RETRY_AFTER))])
+
+
+def unavailable(retry_after: int) -> Reply:
+    """503: not now, but in so many seconds (RFC 3261 section 21.5.4)."""
+    return Reply(503, headers=[("Retry-After", str(retry_after))])
+
+
+UNAVAILABLE = unavailable(RETRY_AFTER)
 ASK_AGAIN = Reply(UNKNOWN)

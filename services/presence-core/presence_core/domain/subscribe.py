@@ -1,6 +1,7 @@
 """SUBSCRIBE: the notifier's decisions (RFC 6665 section 4.2.1, RFC 3261 section 12)."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from typing import NamedTuple
 
 from presence_core.domain import refusals
 from presence_core.domain.common_checks import call_key, find_event, find_resource, grant
@@ -11,17 +12,17 @@ from vedette.events.registry import PACKAGES
 from vedette.identity import parse_to_tag, presentity_hash, to_tag
 from vedette.records import DialogRecord
 from vedette.rpc.contract import Reply, SubscribeCall
-from vedette.sip.address import Address, parse_address
+from vedette.rules.ruling import ACTIVE, PENDING
+from vedette.sip.address import parse_address
 from vedette.sip.errors import SipError
 from vedette.sip.flow import Flow
 from vedette.sip.grammar import split_list
 from vedette.sip.media_type import negotiate
-from vedette.sip.route import route_in_dialog
-from vedette.sip.uri import address_of_record, parse_uri, split_aor
+from vedette.sip.route import next_hop_in_dialog
+from vedette.sip.uri import SipUri, address_of_record, parse_uri, split_aor
 
 
-@dataclass(frozen=True, slots=True)
-class SubscribeCommand:
+class SubscribeCommand(NamedTuple):
     """What the database has to do for one SUBSCRIBE; names as the columns of `active_watchers`."""
 
     presentity_hash: int
@@ -52,13 +53,17 @@ class SubscribeCommand:
     flow: Flow
     refusal: Reply | None = None
     """Another fault of the request: the answer if its dialog is there, and then nothing is changed."""
+    status: int = ACTIVE
+    """What was decided about the watcher of a new dialog, as `judge` has it."""
+    reason: str = ""
+    rules: int = 0
+    """The version of the rules that decided it."""
     proved: bool = False
     """Whether it is known who watches: then a dialog of another watcher is not his (RFC 3261 section 22.2)."""
 
 
-@dataclass(frozen=True, slots=True)
-class SubscribeVerdict:
-    """What the database says of one SUBSCRIBE: `subscribe_batch_v1` has the words.
+class SubscribeVerdict(NamedTuple):
+    """What the database says of one SUBSCRIBE: `subscribe_batch_v3` has the words.
 
     For a dialog that was written, `record` is what it is now.
     """
@@ -89,13 +94,17 @@ def plan_subscribe(call: SubscribeCall, policy: Policy) -> SubscribeCommand | Re
     if isinstance(accept, str) and package.part_of is not None:
         accept += package.part_of(event)
     body = _unwanted_body(call)
-    refusal = next((fault for fault in (watcher, contact, granted, accept, body) if isinstance(fault, Reply)), None)
+    refusal = None
+    for fault in (watcher, contact, granted, accept, body):
+        if isinstance(fault, Reply):
+            refusal = fault
+            break
     if refusal is not None and not place.in_dialog:
         return refusal
     key = call_key("SUBSCRIBE", call, policy)
     dialog_id = place.dialog_id or key
     username, domain = watcher if isinstance(watcher, tuple) else ("", "")
-    target = contact.uri if isinstance(contact, Address) else ""
+    target, instance, next_hop = ("", "", None) if isinstance(contact, Reply) else contact
     return SubscribeCommand(
         presentity_hash=place.presentity_hash,
         presentity_uri=place.presentity_uri,
@@ -115,10 +124,10 @@ def plan_subscribe(call: SubscribeCall, policy: Policy) -> SubscribeCommand | Re
         from_value=call.from_value,
         contact=target,
         record_route=call.record_route,
-        local_contact=local_contact(call, target, place.presentity_hash, policy.contact_user),
+        local_contact=local_contact(call, next_hop, place.presentity_hash, policy.contact_user),
         accept=accept if isinstance(accept, str) else "",
         user_agent=call.user_agent[:255],
-        sip_instance=(contact.parameters.get("+sip.instance") or "") if isinstance(contact, Address) else "",
+        sip_instance=instance,
         edge_instance=call.edge_instance,
         edge_address=call.edge_address,
         flow=call.flow,
@@ -127,10 +136,48 @@ def plan_subscribe(call: SubscribeCall, policy: Policy) -> SubscribeCommand | Re
     )
 
 
+def in_turns(commands: Sequence[SubscribeCommand]) -> list[list[int]]:
+    """Which commands may go into one database call, by their indexes: a call for each turn, one after the other.
+
+    Of two new dialogs of one phone (`+sip.instance`) for the same state the second takes the place of the first,
+    which has to be stored by then.
+    """
+    turns: list[list[int]] = [[]]
+    earlier: dict[tuple[str | None, ...], int] = {}
+    for index, command in enumerate(commands):
+        turn = 0
+        if command.sip_instance and command.expires and not command.in_dialog:
+            phone = (
+                command.presentity_uri,
+                command.event,
+                command.event_id,
+                command.watcher_username,
+                command.watcher_domain,
+                command.sip_instance,
+            )
+            turn = earlier.get(phone, 0)
+            earlier[phone] = turn + 1
+        if turn == len(turns):
+            turns.append([])
+        turns[turn].append(index)
+    return turns
+
+
+def new_watchers(commands: Sequence[SubscribeCommand]) -> list[int]:
+    """The hashes of the watchers that new dialogs are for, in order: what is locked before they are counted."""
+    watchers = {
+        (command.watcher_username, command.watcher_domain)
+        for command in commands
+        if not command.in_dialog and (command.expires or command.status == PENDING)
+    }
+    return sorted({presentity_hash(f"{username}@{domain}") for username, domain in watchers})
+
+
 def conclude_subscribe(command: SubscribeCommand, verdict: SubscribeVerdict, policy: Policy) -> Reply:
     """The answer: 200 or 202 with Expires and Contact, 481, 403, 500, or the fault that the command carried.
 
-    202 says no more than 200 (RFC 6665 section 8.3.1); watcher information gets it as the original has it.
+    202 says no more than 200 (RFC 6665 section 8.3.1); watcher information gets it as the original has it. Who has to
+    wait for a decision gets 200, too.
     """
     match verdict.verdict:
         case "unmatched":
@@ -141,6 +188,10 @@ def conclude_subscribe(command: SubscribeCommand, verdict: SubscribeVerdict, pol
             return refusals.OTHER_USAGE
         case "out_of_order":
             return refusals.OUT_OF_ORDER
+        case "blocked":
+            return refusals.NOT_ALLOWED_TO_WATCH
+        case "unjudged":
+            return refusals.UNAVAILABLE
         case "too_many_watchers":
             return refusals.TOO_MANY_WATCHERS
         case "too_many_subscriptions":
@@ -155,8 +206,7 @@ def conclude_subscribe(command: SubscribeCommand, verdict: SubscribeVerdict, pol
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _Place:
+class _Place(NamedTuple):
     """Where the subscription lives: a dialog that exists, or a presentity with a dialog to be made."""
 
     presentity_hash: int
@@ -192,7 +242,7 @@ def _line(call: SubscribeCall) -> str | Reply:
         return contact
     try:
         _, domain = split_aor(address_of_record(call.from_uri))
-        user = parse_uri(contact.uri).user
+        user = parse_uri(contact.target).user
     except SipError as error:
         return refusals.malformed(error)
     return f"sip:{user}@{domain}" if user else f"sip:{domain}"
@@ -206,17 +256,27 @@ def _watcher(call: SubscribeCall) -> tuple[str, str] | Reply:
         return ("", call.from_uri[:255])
 
 
-def _contact(call: SubscribeCall) -> Address | Reply:
+class _Contact(NamedTuple):
+    """Where the watcher is."""
+
+    target: str
+    """A URI."""
+    instance: str
+    """`+sip.instance`; "" where there is none."""
+    next_hop: SipUri
+
+
+def _contact(call: SubscribeCall) -> _Contact | Reply:
     """The one Contact, whose URI we can send to (RFC 3261 section 12.1.1)."""
     values = [item for row in call.contacts for item in split_list(row)]
     if len(values) != 1 or values[0].strip() == "*":
         return refusals.bad_request("SUBSCRIBE needs exactly one Contact")
     try:
         contact = parse_address(values[0], "Contact")
-        route_in_dialog(contact.uri, call.record_route)
+        next_hop = next_hop_in_dialog(contact.uri, call.record_route)
     except SipError as error:
         return refusals.bad_request(error.reason)
-    return contact
+    return _Contact(contact.uri, contact.parameters.get("+sip.instance") or "", next_hop)
 
 
 def _accept(call: SubscribeCall, package: EventPackage) -> str | Reply:

@@ -47,6 +47,7 @@ def published_entries(command: PublishCommand, verdict: PublishVerdict) -> list[
                 content_type=command.content_type or "",
                 body=command.body or b"",
                 expires=verdict.at + (verdict.granted or LINGER),
+                received=verdict.at,
             ),
         )
     manifest = manifest_entry(

@@ -7,8 +7,11 @@ from presence_core.domain.policy import Policy
 from presence_core.domain.publish import PublishCommand, PublishVerdict, conclude_publish, plan_publish
 from presence_core.domain.succession import Held, needs_held, succeed
 from presence_core.flows.announcements import Announcer, published_entries
+from presence_core.flows.live_events import of_publish
 from presence_core.flows.request_flow import FlowLimits, ReplyFuture, RequestFlow
+from vedette.live import NOBODY, Teller
 from vedette.rpc.contract import PublishCall, Reply
+from vedette.runtime.journal import NO_JOURNAL, Journal
 
 
 class PublishFlow:
@@ -21,24 +24,29 @@ class PublishFlow:
         policy: Policy,
         limits: FlowLimits,
         held: Callable[[list[PublishCommand]], Awaitable[list[Held]]],
+        live: Teller = NOBODY,
+        journal: Journal = NO_JOURNAL,
     ) -> None:
-        """`held` reads the publications that commands change, as far as they are there."""
+        """`held` reads the publications that commands change, as far as they are there. `live`: who else is told."""
+        self._live = live
         self._apply = apply
         self._held = held
         self._policy = policy
         self._announcer = announcer
-        self._flow: RequestFlow[PublishCall, PublishCommand, PublishVerdict] = RequestFlow(
+        self.flow: RequestFlow[PublishCall, PublishCommand, PublishVerdict] = RequestFlow(
             plan=partial(plan_publish, policy=policy),
             lane=lambda command: command.presentity,
             apply=self._apply_and_announce,
             conclude=partial(conclude_publish, policy=policy),
             limits=limits,
+            journal=journal,
+            name=lambda call: (call.call_id, call.trace),
         )
-        self.drain = self._flow.drain
+        self.drain = self.flow.drain
 
     def handle_publish(self, calls: Sequence[PublishCall]) -> list[Reply | ReplyFuture]:
         """The answer to each PUBLISH, or where it will come from."""
-        return self._flow.handle(calls)
+        return self.flow.handle(calls)
 
     async def _succeed(self, commands: list[PublishCommand]) -> list[PublishCommand]:
         """The commands with the bodies and lifetimes that follow from the state before them."""
@@ -56,4 +64,6 @@ class PublishFlow:
         ]
         if entries:
             self._announcer.announce(published=entries, wake=any(verdict.watched for verdict in verdicts))
+        if self._live.wanted:
+            self._live.tell(of_publish(zip(commands, verdicts, strict=True)))
         return verdicts

@@ -1,8 +1,10 @@
 """The RPC calls that the edge answers: NOTIFYs from the notifiers, responses from its siblings."""
 
 import time
+from collections.abc import Callable
 
 import msgspec
+import structlog
 
 from sip_edge.domain.taken_batches import TakenBatches
 from sip_edge.flows.edge import Edge
@@ -10,13 +12,19 @@ from sip_edge.flows.notifies import NotifySender
 from vedette.rpc.contract import DatagramBatch, NotifyBatch, Taken, Withdrawal
 from vedette.rpc.server import NotReadyError
 
+log = structlog.get_logger()
+
 
 class NotifiesHandler:
-    """Takes a batch of NOTIFYs at once; their outcomes follow on their own way. A copy changes nothing."""
+    """Takes a batch of NOTIFYs at once; their outcomes follow on their own way. A copy changes nothing.
 
-    def __init__(self, sender: NotifySender, batches: TakenBatches) -> None:
+    One that comes too late is refused: its notifier was stopped for a while, and others may have sent newer ones.
+    """
+
+    def __init__(self, sender: NotifySender, batches: TakenBatches, uptime: Callable[[], float]) -> None:
         self._sender = sender
         self._batches = batches
+        self._uptime = uptime
         self._read = msgspec.msgpack.Decoder(NotifyBatch).decode
         self._write = msgspec.msgpack.Encoder().encode
 
@@ -26,6 +34,9 @@ class NotifiesHandler:
         refused = self._batches.of(batch.id) if batch.id else None
         if refused is None and self._sender.closed:
             raise NotReadyError
+        if refused is None and 0.0 < batch.until < self._uptime():
+            log.warning("notifies came too late", notifies=len(batch.items))
+            refused = self._batches.withdraw(batch.id, len(batch.items), time.monotonic())
         if not batch.id:
             return self._write(Taken(self._sender.take(batch)))
         if refused is None:

@@ -2,6 +2,7 @@
 
 import hashlib
 import ipaddress
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -107,6 +108,11 @@ def challenge(access: Access, realm: str, nonce: str, *, stale: bool = False) ->
     """401 with one row for each algorithm, the strongest first (RFC 8760 section 2.3)."""
     rows = [write_challenge(realm, nonce, algorithm, stale=stale) for algorithm in access.algorithms]
     return Refusal(401, headers=tuple(("WWW-Authenticate", row) for row in rows))
+
+
+def too_many_wrong(seconds: float) -> Refusal:
+    """What a user is told whose passwords are not looked at any more for a time."""
+    return Refusal(403, "Too many wrong passwords", headers=(("Retry-After", str(math.ceil(seconds))),))
 
 
 def find_proof(access: Access, request: Request, realm: str) -> Proof | None:

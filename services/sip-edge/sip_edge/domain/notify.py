@@ -2,8 +2,8 @@
 
 from vedette.documents.versioned import VersionedDocument
 from vedette.rpc.contract import Document, NotifyItem
+from vedette.sip.octets import encode
 from vedette.sip.route import RoutedRequest
-from vedette.sip.writer import Header, write_request
 
 
 def write_notify(
@@ -14,22 +14,26 @@ def write_notify(
     Without a document there is no Content-Type and the body is empty. A document that counts its NOTIFYs gets the
     dialog's number here, so that all dialogs can share the rest.
     """
-    headers: list[Header] = [("Via", via), ("Max-Forwards", "70")]
-    headers += [("Route", route) for route in routed.routes]
-    headers += [
-        ("From", item.local),
-        ("To", item.remote),
-        ("Call-ID", item.call_id),
-        ("CSeq", f"{item.cseq} NOTIFY"),
-        ("Contact", f"<{item.local_contact}>"),
-        ("Event", item.event),
-        ("Subscription-State", item.subscription_state),
-        ("User-Agent", user_agent),
-    ]
-    if document is None:
-        return write_request("NOTIFY", routed.request_uri, headers)
-    headers.append(("Content-Type", document.content_type))
-    body = document.body
-    if document.version_at >= 0:
-        body = VersionedDocument(body, document.version_at).with_version(item.version)
-    return write_request("NOTIFY", routed.request_uri, headers, body)
+    routes = "".join([f"Route: {route}\r\n" for route in routed.routes])
+    content_type, body = "", b""
+    if document is not None:
+        content_type, body = f"Content-Type: {document.content_type}\r\n", document.body
+        if document.version_at >= 0:
+            body = VersionedDocument(body, document.version_at).with_version(item.version)
+    head = (
+        f"NOTIFY {routed.request_uri} SIP/2.0\r\n"
+        f"Via: {via}\r\n"
+        "Max-Forwards: 70\r\n"
+        f"{routes}"
+        f"From: {item.local}\r\n"
+        f"To: {item.remote}\r\n"
+        f"Call-ID: {item.call_id}\r\n"
+        f"CSeq: {item.cseq} NOTIFY\r\n"
+        f"Contact: <{item.local_contact}>\r\n"
+        f"Event: {item.event}\r\n"
+        f"Subscription-State: {item.subscription_state}\r\n"
+        f"User-Agent: {user_agent}\r\n"
+        f"{content_type}"
+        f"Content-Length: {len(body)}\r\n\r\n"
+    )
+    return encode(head) + body

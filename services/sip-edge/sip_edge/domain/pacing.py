@@ -40,9 +40,10 @@ class Pacer(Generic[Item]):
         window = self._windows.get(destination)
         if window is None:
             window = self._windows[destination] = _Window()
+        if not window.waiting:  # else it is there already, or has no place: then an answer puts it there
+            self._ready.append(destination)
         window.waiting.append(item)
         self.waiting += 1
-        self._ready.append(destination)
 
     def take(self, now: float) -> list[tuple[int, Item]]:
         """The items that may leave now, each with the number by which it is `answered`."""

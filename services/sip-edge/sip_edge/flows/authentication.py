@@ -8,7 +8,7 @@ from typing import Protocol
 
 import structlog
 
-from sip_edge.domain.admission import Refusal, malformed
+from sip_edge.domain.admission import Refusal, malformed, unavailable
 from sip_edge.domain.authentication import (
     Access,
     Claim,
@@ -19,21 +19,24 @@ from sip_edge.domain.authentication import (
     realm_for,
     sender_by_proof,
     sender_by_source,
+    too_many_wrong,
 )
 from sip_edge.domain.nonces import UNIQUE, Nonces
 from sip_edge.domain.used_nonces import UsedNonces
+from sip_edge.flows.banning import Banning
+from sip_edge.flows.retry_after import some_seconds
 from sip_edge.flows.users import Users, UsersUnavailableError
 from vedette.rpc.contract import Ha1s
 from vedette.sip.digest import Proof, proves
 from vedette.sip.errors import SipError
 from vedette.sip.flow import Flow
 from vedette.sip.message import Request
+from vedette.sip.source import source_of
 
 MAX_USED = 200_000
 """Nonces whose use is remembered here."""
 FRESH = 2.0
 """Seconds: with an older secret a proof that fails may be one with a new password."""
-UNAVAILABLE = Refusal(503, headers=(("Retry-After", "2"),))
 FAULT = Refusal(500)
 
 _NOBODY = Ha1s("0" * 32, "0" * 64, "0" * 64)
@@ -64,8 +67,10 @@ class Authentication:
         lifetime: int,
         users_max_age: int,
         counts: Counts | None,
+        banning: Banning,
     ) -> None:
         """`lifetime` of a nonce and `users_max_age` in seconds; `counts`: what is known across edges."""
+        self._banning = banning
         self._access = access
         self._users = users
         self._nonces = nonces
@@ -89,11 +94,14 @@ class Authentication:
             proof = find_proof(self._access, request, realm)
         except SipError as error:
             return malformed(error)
-        return self._challenge(realm) if proof is None else Claim(realm, proof)
+        if proof is None:
+            return self._challenge(realm, flow)
+        locked = self._banning.locked(flow, _name(proof))
+        return too_many_wrong(locked) if locked else Claim(realm, proof)
 
-    def ask(self, request: Request, claim: Claim, answer: Callable[[Sender | Refusal], None]) -> None:
+    def ask(self, request: Request, flow: Flow, claim: Claim, answer: Callable[[Sender | Refusal], None]) -> None:
         """Have the credentials of a request checked."""
-        task = asyncio.create_task(self._run(request, claim, answer))
+        task = asyncio.create_task(self._run(request, flow, claim, answer))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
@@ -107,25 +115,35 @@ class Authentication:
         if self._counts is not None:
             await self._counts.close()
 
-    async def _run(self, request: Request, claim: Claim, answer: Callable[[Sender | Refusal], None]) -> None:
+    async def _run(
+        self, request: Request, flow: Flow, claim: Claim, answer: Callable[[Sender | Refusal], None]
+    ) -> None:
         try:
-            found = await self._check(request, claim)
+            found = await self._check(request, flow, claim)
         except UsersUnavailableError:
-            found = UNAVAILABLE
+            found = unavailable(some_seconds())
         except Exception:
             log.exception("credentials could not be checked")
             found = FAULT
         answer(found)
 
-    async def _check(self, request: Request, claim: Claim) -> Sender | Refusal:
+    async def _check(self, request: Request, flow: Flow, claim: Claim) -> Sender | Refusal:
         realm, proof = claim.realm, claim.proof
         now = time.time()
+        user = _name(proof)
         made = self._nonces.made_at(proof.nonce)
-        if made is None or not await self._is_right(proof, request.method):
-            # Not the password, not the user, not our nonce: one answer for all, and nothing that tells them apart.
-            return self._challenge(realm)
+        # Not the password, not the user, not our nonce: one answer for all, and nothing that tells them apart.
+        if made is None:
+            return self._challenge(realm, flow)
+        given = flow.reliable or self._nonces.was_given_to(proof.nonce, source_of(flow.host))
+        if not given and self._banning.must_prove(flow, user):
+            return self._challenge(realm, flow, stale=True)
+        if not await self._is_right(proof, request.method):
+            self._banning.wrong_password(flow, user, proved=given)
+            return self._challenge(realm, flow)
+        self._banning.right_password(flow, user)
         if abs(now - made) > self._lifetime or not await self._is_new(proof, made, request, now):
-            return self._challenge(realm, stale=True)
+            return self._challenge(realm, flow, stale=True)
         return sender_by_proof(request, proof, realm)
 
     async def _is_right(self, proof: Proof, method: str) -> bool:
@@ -142,14 +160,18 @@ class Authentication:
         shown = fingerprint(request, proof)
         self._used.forget(int(now) - self._lifetime)
         # Of each user: nobody uses up the nonce of another one that he has overheard.
-        nonce = f"{proof.nonce} {proof.username}@{proof.realm}"
+        nonce = f"{proof.nonce} {_name(proof)}"
         elsewhere = None if self._counts is None else await self._counts.take(nonce, proof.count, shown)
         here = self._used.take(nonce, made, proof.count, shown)
         return here and elsewhere is not False
 
-    def _challenge(self, realm: str, *, stale: bool = False) -> Refusal:
-        nonce = self._nonces.make(time.time(), secrets.token_bytes(UNIQUE))
+    def _challenge(self, realm: str, flow: Flow, *, stale: bool = False) -> Refusal:
+        nonce = self._nonces.make(time.time(), secrets.token_bytes(UNIQUE), source_of(flow.host))
         return challenge(self._access, realm, nonce, stale=stale)
+
+
+def _name(proof: Proof) -> str:
+    return f"{proof.username}@{proof.realm}"
 
 
 def _proves(proof: Proof, secrets_: Ha1s | None, method: str) -> bool:

@@ -21,6 +21,7 @@ class Edge:
     def attach(self, endpoint: Endpoint) -> None:
         """The endpoint whose user this is."""
         self._endpoint = endpoint
+        endpoint.layer.sent_again = self._notifies.sent_again
 
     def endpoint(self) -> Endpoint:
         """The endpoint; `attach` comes first."""
@@ -31,6 +32,10 @@ class Edge:
     def request_received(self, request: Request, flow: Flow) -> None:
         """A request from the network."""
         self._requests.received(self.endpoint(), request, flow)
+
+    def request_refused(self, request: Request, flow: Flow) -> None:
+        """A request from a source that sends too many."""
+        self._requests.refuse_for_now(self.endpoint(), request, flow)
 
     def request_finished(self, finished: RequestFinished) -> None:
         """A NOTIFY has ended."""

@@ -32,7 +32,7 @@ class ForeignResponses:
 
     def pass_on(self, response: Response, data: bytes, flow: Flow) -> None:
         """A response that is none of ours."""
-        owner = owner_of(response.top_via.branch)
+        owner = owner_of(response.branch)
         known = owner is not None and owner != self._instance and self._siblings.by_instance(owner) is not None
         if owner is None or not known or self._count >= MAX_WAITING:
             self.dropped += 1

@@ -3,7 +3,6 @@
 import asyncio
 import random
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Protocol
 
 from sip_edge.domain.next_hop import DEFAULT_PORTS, Destination
@@ -52,7 +51,7 @@ class Locator:
         for server in await self._servers(destination):
             addresses = await self._names.addresses(server.host)
             found += [
-                replace(server, host=address, name=destination.host)
+                server._replace(host=address, name=destination.host)
                 for address in sorted(addresses, key=lambda one: (":" in one) != prefer_ipv6)
                 if self._reaches(server.transport, address)
             ]
@@ -74,7 +73,7 @@ class Locator:
                 servers = await self._of_service(transport, srv_name(transport, destination.host))
                 if servers:
                     return servers
-        return [replace(destination, finds_port=False, finds_transport=False)]
+        return [destination._replace(finds_port=False, finds_transport=False)]
 
     def _transports(self, destination: Destination) -> list[str]:
         """The transports that come into question, that of the watcher first."""

@@ -9,13 +9,16 @@ import structlog
 
 from sip_edge.domain.branches import make_branch
 from sip_edge.domain.local_addresses import LocalAddresses
-from sip_edge.domain.next_hop import Destination, choose_destination, may_go_over_tcp
+from sip_edge.domain.next_hop import AUTOMATIC, Destination, NatRules, choose_destination, may_go_over_tcp
 from sip_edge.domain.notify import write_notify
 from sip_edge.domain.pacing import Pacer
+from sip_edge.domain.request_labels import event_label
 from sip_edge.flows.locating import Locator, UndecidedError
 from sip_edge.flows.open_subscribes import OpenSubscribes
 from sip_edge.flows.outcomes import OutcomeReporter
+from vedette.counting import SIZES, Distribution, Tally
 from vedette.rpc.contract import FLOW_GONE, TIMEOUT, UNREACHABLE, Document, NotifyBatch, NotifyItem, Outcome
+from vedette.runtime.journal import NO_JOURNAL, Journal
 from vedette.sip.errors import SipError
 from vedette.sip.route import RoutedRequest, route_in_dialog
 from vedette.sip.transaction.layer import ClientTransaction, RequestFinished
@@ -37,6 +40,8 @@ NAMES_RETRY = 10
 """Seconds until a NOTIFY is owed again for whose next hop the name servers had no answer."""
 
 log = structlog.get_logger()
+
+_WITHOUT_ANSWER = {TIMEOUT: "timeout", UNREACHABLE: "unreachable", FLOW_GONE: "flow_gone"}
 
 DialogKey = tuple[int, bytes]
 Server = tuple[str, str, int]
@@ -72,10 +77,13 @@ class NotifySender:
         user_agent: str,
         max_jobs: int,
         max_udp_size: int = 1300,
+        nat: NatRules = AUTOMATIC,
+        journal: Journal = NO_JOURNAL,
     ) -> None:
         """`locator` finds the addresses of host names; `local_addresses` says what Via calls us.
 
         What has more octets than `max_udp_size` goes over TCP where it may; 0: UDP whatever the size.
+        `nat` says who is answered where his SUBSCRIBE came from.
         """
         self._endpoint = endpoint
         self._open_subscribes = open_subscribes
@@ -86,6 +94,8 @@ class NotifySender:
         self._user_agent = user_agent
         self._max_jobs = max_jobs
         self._max_udp_size = max_udp_size
+        self._nat = nat
+        self._journal = journal
         self._without_tcp: dict[tuple[str, int], float] = {}
         """The addresses that did not take a large NOTIFY over TCP, and until when none is tried again."""
         self._avoided: dict[Server, float] = {}
@@ -97,8 +107,10 @@ class NotifySender:
         self._lookups: set[asyncio.Task[None]] = set()
         self.closed = False
         """Whether nothing more can be sent."""
-        self.outcomes: dict[str, int] = {}
-        """How NOTIFYs ended, by status, `timeout`, `unreachable` or `flow gone`."""
+        self.outcomes = Tally()
+        """How NOTIFYs ended, by event, and by status, `timeout`, `unreachable` or `flow_gone`."""
+        self.batches = Distribution(SIZES)
+        """How many NOTIFYs came at once from a notifier."""
 
     @property
     def under_way(self) -> int:
@@ -108,6 +120,7 @@ class NotifySender:
     def take(self, batch: NotifyBatch) -> list[int]:
         """Take a batch; the indexes of the items that cannot be taken now."""
         refused: list[int] = []
+        self.batches.add(len(batch.items))
         for index, item in enumerate(batch.items):
             if len(self._jobs) >= self._max_jobs:
                 refused.append(index)
@@ -131,7 +144,7 @@ class NotifySender:
             self._report(item, UNREACHABLE)
             return
         flow = item.flow
-        destination = choose_destination(routed, flow, flow_is_open=self._endpoint().is_open(flow))
+        destination = choose_destination(routed, flow, flow_is_open=self._endpoint().is_open(flow), nat=self._nat)
         if destination is None:
             self._report(item, FLOW_GONE if flow.reliable else UNREACHABLE)
             return
@@ -139,6 +152,10 @@ class NotifySender:
         self._jobs[key] = job
         if not self._open_subscribes.hold((item.call_id, item.remote_tag), lambda: self._release(job)):
             self._enqueue(job)
+        elif self._journal.on:
+            self._journal.one(
+                "held", item.call_id, f"NOTIFY {item.cseq}, for the answer to SUBSCRIBE", trace=item.trace
+            )
 
     def _supersede(self, job: _Job) -> None:
         """A newer NOTIFY of the dialog has been committed: whatever became of this one, nobody asks for it."""
@@ -185,7 +202,7 @@ class NotifySender:
 
     def _find_another_way(self, job: _Job) -> None:
         """The connection that the watcher came by has ended: by its Contact or route, where that can be."""
-        destination = choose_destination(job.routed, job.item.flow, flow_is_open=False)
+        destination = choose_destination(job.routed, job.item.flow, flow_is_open=False, nat=self._nat)
         if destination is None:
             self._end(job, FLOW_GONE)
             return
@@ -249,11 +266,17 @@ class NotifySender:
         job.transaction = self._endpoint().send_request(
             branch=branch, method="NOTIFY", data=data, flow=flow, context=job
         )
+        if self._journal.on:
+            item = job.item
+            detail = f"NOTIFY {item.cseq} to {flow.transport}:{flow.host}:{flow.port}, {item.subscription_state}"
+            self._journal.one("notify", item.call_id, detail, trace=item.trace, dialog=item.local)
         return True
 
     def _may_go_over_tcp(self, job: _Job) -> bool:
         until = self._without_tcp.get((job.destination.host, job.destination.port))
-        return (until is None or until < self._endpoint().now()) and may_go_over_tcp(job.routed, job.item.flow)
+        if until is not None and until >= self._endpoint().now():
+            return False
+        return may_go_over_tcp(job.routed, job.item.flow, self._nat)
 
     def _go_back_to_udp(self, job: _Job) -> None:
         """It could not be sent over TCP: over UDP then, in fragments (section 18.1.1), and the next ones at once."""
@@ -282,6 +305,8 @@ class NotifySender:
         job = finished.context
         if not isinstance(job, _Job) or job.superseded:
             return
+        if self._journal.on:
+            self._write_down_end(job, finished)
         self._pacer.answered(job.place)
         if finished.transport_error and job.because_of_size:
             self._go_back_to_udp(job)
@@ -299,6 +324,21 @@ class NotifySender:
         if self._pacer.waiting:
             self._send_ready()
 
+    def sent_again(self, transaction: ClientTransaction) -> None:
+        """A NOTIFY of ours was repeated, since no answer has come (Timer E)."""
+        job = transaction.context
+        if self._journal.on and isinstance(job, _Job):
+            detail = f"NOTIFY {job.item.cseq}, sent {transaction.sends} times (Timer E)"
+            self._journal.one("again", job.item.call_id, detail, trace=job.item.trace)
+
+    def _write_down_end(self, job: _Job, finished: RequestFinished) -> None:
+        item, response = job.item, finished.response
+        if response is not None:
+            self._journal.one("answered", item.call_id, f"{response.status} to NOTIFY {item.cseq}", trace=item.trace)
+        else:
+            why = "cannot be sent" if finished.transport_error else "no answer (Timer F)"
+            self._journal.one("no answer", item.call_id, f"NOTIFY {item.cseq}: {why}", trace=item.trace)
+
     def _end(self, job: _Job, status: int, retry_after: int | None = None) -> None:
         key = (job.item.presentity_hash, job.item.dialog_id)
         if self._jobs.get(key) is job:
@@ -308,10 +348,19 @@ class NotifySender:
     def _report(self, item: NotifyItem, status: int, retry_after: int | None = None) -> None:
         if self.closed:
             return
-        name = {TIMEOUT: "timeout", UNREACHABLE: "unreachable", FLOW_GONE: "flow gone"}.get(status, str(status))
-        self.outcomes[name] = self.outcomes.get(name, 0) + 1
+        self.outcomes.add(event_label(item.event), _WITHOUT_ANSWER.get(status) or str(status))
         self._reporter.report(
-            Outcome(item.presentity_hash, item.dialog_id, item.cseq, status, retry_after, item.digest)
+            Outcome(
+                item.presentity_hash,
+                item.dialog_id,
+                item.cseq,
+                status,
+                retry_after,
+                item.digest,
+                item.changed,
+                item.trace,
+                item.call_id,
+            )
         )
 
     def close(self) -> None:

@@ -1,18 +1,22 @@
 """Outcomes of NOTIFYs on their way back: batched, to any notifier, kept until one has taken them."""
 
 import asyncio
+import time
 
 import msgspec
 import structlog
 
 from vedette.rpc.client import NotDoneError, OutcomeUnknownError, Peers
 from vedette.rpc.contract import OUTCOMES, Outcome, OutcomeBatch
+from vedette.spacing import Spacing
 
 MAX_BATCH = 500
 MAX_WAITING = 200_000
 IN_FLIGHT = 2
 RPC_TIMEOUT = 7.0
 PAUSE = 0.1
+SPACE, ENOUGH = 0.004, 50
+"""Seconds between two batches of which the first had fewer outcomes than that."""
 
 log = structlog.get_logger()
 
@@ -26,6 +30,7 @@ class OutcomeReporter:
         self._something = asyncio.Event()
         self._slots = asyncio.Semaphore(IN_FLIGHT)
         self._running: set[asyncio.Task[None]] = set()
+        self._spacing = Spacing(SPACE, ENOUGH)
         self._encode = msgspec.msgpack.Encoder().encode
         self.lost = 0
         """Outcomes dropped because too many waited; the notifiers find out by time."""
@@ -48,9 +53,12 @@ class OutcomeReporter:
         while True:
             await self._something.wait()
             await self._slots.acquire()
+            if delay := self._spacing.delay(time.monotonic()):
+                await asyncio.sleep(delay)
             batch, self._waiting = self._waiting[:MAX_BATCH], self._waiting[MAX_BATCH:]
             if not self._waiting:
                 self._something.clear()
+            self._spacing.begun(time.monotonic(), len(batch))
             task = asyncio.create_task(self._send(batch))
             self._running.add(task)
             task.add_done_callback(self._sent)

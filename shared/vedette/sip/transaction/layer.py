@@ -5,7 +5,8 @@ and `events()` and arm one timer for `next_timer()`. Requests have passed `check
 network sends is SipError, for a response whose Via or CSeq cannot be read.
 """
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from typing import NamedTuple
 
 from vedette.sip.flow import Flow
 from vedette.sip.message import Request, Response
@@ -14,15 +15,21 @@ from vedette.sip.transaction.timers import TimerQueue, Timers
 from vedette.sip.via import DEFAULT_PORTS
 from vedette.sip.writer import write_response
 
-Key = tuple[str, ...]
+MergeKey = tuple[str, ...]
+
+# Looking a member up in its class costs as much as a transition.
+_SEND, _RESEND, _SEND_TRYING, _START_J = (
+    server.Action.SEND, server.Action.RESEND, server.Action.SEND_TRYING, server.Action.START_J
+)  # fmt: skip
+_RETRANSMIT, _START_K, _REPORT_ERROR = client.Action.RETRANSMIT, client.Action.START_K, client.Action.REPORT_ERROR
 
 
 class ServerTransaction:
-    """A request that has to be answered once; `request` is dropped when the final response is there."""
+    """A request that has to be answered once; with the final response there, only what tells its copies is kept."""
 
     __slots__ = ("flow", "key", "merge_key", "request", "response", "state")
 
-    def __init__(self, key: Key, merge_key: Key, request: Request, flow: Flow) -> None:
+    def __init__(self, key: str, merge_key: MergeKey, request: Request, flow: Flow) -> None:
         self.key = key
         self.merge_key = merge_key
         self.request: Request | None = request
@@ -53,8 +60,7 @@ class ClientTransaction:
         self.sends = 1
 
 
-@dataclass(frozen=True, slots=True)
-class RequestFinished:
+class RequestFinished(NamedTuple):
     """A client transaction has come to its end: a final response, or None where there was none in time.
 
     `transport_error` tells that the request could not be sent, which is no timeout; `context` is what the layer
@@ -70,15 +76,19 @@ class RequestFinished:
 class TransactionLayer:
     """The set of transactions. `now` is any clock that only goes forward, in seconds."""
 
-    def __init__(self, timers: Timers, *, max_completed: int = 100_000) -> None:
-        """`max_completed`: finished server transactions kept at most, the oldest is forgotten first.
+    def __init__(self, timers: Timers, *, max_completed: int = 100_000, max_kept: int = 64 * 1024 * 1024) -> None:
+        """`max_completed`: finished server transactions kept at most, `max_kept`: octets of their responses.
 
-        That costs a repeated request its stored answer, not its effect: requests are idempotent behind the edge.
+        The oldest is forgotten first. That costs a repeated request its stored answer, not its effect: requests are
+        idempotent behind the edge.
         """
         self.timers = timers
         self._max_completed = max_completed
-        self._servers: dict[Key, ServerTransaction] = {}
-        self._merges: dict[Key, ServerTransaction] = {}
+        self._max_kept = max_kept
+        self.kept = 0
+        """Octets of the responses of finished server transactions."""
+        self._servers: dict[str, ServerTransaction] = {}
+        self._merges: dict[MergeKey, ServerTransaction] = {}
         self._clients: dict[str, ClientTransaction] = {}
         self._flows: dict[Flow, dict[str, ClientTransaction]] = {}
         """The client transactions of each flow, by branch."""
@@ -92,9 +102,16 @@ class TransactionLayer:
         """Server transactions that still owe a final response."""
         self.retransmissions_absorbed = 0
         self.retransmissions_sent = 0
+        self.sent_again: Callable[[ClientTransaction], None] | None = None
+        """Told of each request that is sent again."""
 
     def __len__(self) -> int:
         return len(self._servers) + len(self._clients)
+
+    @property
+    def has_work(self) -> bool:
+        """Whether there is anything in `outgoing()` or `events()`."""
+        return bool(self._outgoing or self._events)
 
     def outgoing(self) -> list[tuple[Flow, bytes]]:
         """What has to leave now, taken out."""
@@ -108,8 +125,10 @@ class TransactionLayer:
 
     def next_timer(self) -> float | None:
         """When to call `handle_timer`; None where nothing waits."""
-        deadlines = (self._server_timers.next_deadline(), self._client_timers.next_deadline())
-        return min((deadline for deadline in deadlines if deadline is not None), default=None)
+        served, sent = self._server_timers.next_deadline(), self._client_timers.next_deadline()
+        if served is None or sent is None:
+            return sent if served is None else served
+        return min(served, sent)
 
     # server side
 
@@ -124,15 +143,16 @@ class TransactionLayer:
             self.retransmissions_absorbed += 1
             self._advance_server(known, server.Input.REQUEST, now)
             return None
-        merge_key = (
-            () if request.to.tag else (request.from_.tag or "", request.call_id, request.headers.rows["cseq"][0])
-        )
-        transaction = ServerTransaction(key, merge_key, request, response_flow(request, source))
+        merge_key: MergeKey = ()
+        if not request.to.tag:
+            merge_key = request.from_.tag or "", request.call_id, request.headers.rows["cseq"][0]
+        flow = response_flow(request, source)
+        transaction = ServerTransaction(key, merge_key, request, flow)
         self._servers[key] = transaction
         self.ongoing += 1
         if merge_key:
             self._merges.setdefault(merge_key, transaction)
-        if not transaction.flow.reliable:
+        if not flow.reliable:
             self._server_timers.start(self._provisional_after, server.Input.TIMER_PROVISIONAL, transaction, now)
         return transaction
 
@@ -145,7 +165,7 @@ class TransactionLayer:
         """The transaction a CANCEL is for (section 9.2), None where there is none."""
         via = cancel.top_via
         for method in ("PUBLISH", "SUBSCRIBE", "NOTIFY"):
-            found = self._servers.get((via.branch, via.sent_by, method))
+            found = self._servers.get(f"{via.branch}\n{via.sent_by}\n{method}")
             if found is not None:
                 return found
         return None
@@ -160,14 +180,14 @@ class TransactionLayer:
     ) -> None:
         transaction.state, actions = server.step(transaction.state, happened)
         for action in actions:
-            if action is server.Action.SEND:
+            if action is _SEND:
                 transaction.response = response
                 self._outgoing.append((transaction.flow, response))
-            elif action is server.Action.RESEND:
+            elif action is _RESEND:
                 self._outgoing.append((transaction.flow, transaction.response))
-            elif action is server.Action.SEND_TRYING:
+            elif action is _SEND_TRYING:
                 self._send_trying(transaction)
-            elif action is server.Action.START_J:
+            elif action is _START_J:
                 self._complete(transaction, now)
         if transaction.state is server.State.TERMINATED:
             self._forget(transaction)
@@ -183,11 +203,13 @@ class TransactionLayer:
         if transaction.flow.reliable:
             transaction.state = server.State.TERMINATED
             return
+        self.kept += len(transaction.response)
         self._server_timers.start(self._timeout, server.Input.TIMER_J, transaction, now)
-        if len(self._servers) - self.ongoing > self._max_completed:
-            oldest = self._server_timers.take_oldest(self._timeout)
-            if oldest is not None:
-                self._forget(oldest)
+        while len(self._servers) - self.ongoing > self._max_completed or self.kept > self._max_kept:
+            oldest = self._server_timers.take_oldest(self._timeout, server.Input.TIMER_J)
+            if oldest is None:
+                break
+            self._forget(oldest)
 
     def _settle(self, transaction: ServerTransaction) -> None:
         """The final response is there, or never will be: the request is not needed any more."""
@@ -197,8 +219,12 @@ class TransactionLayer:
         self.ongoing -= 1
         if transaction.merge_key and self._merges.get(transaction.merge_key) is transaction:
             del self._merges[transaction.merge_key]
+        transaction.merge_key = ()
 
     def _forget(self, transaction: ServerTransaction) -> None:
+        if transaction.request is None and not transaction.flow.reliable:
+            self.kept -= len(transaction.response)
+            transaction.response = b""
         self._settle(transaction)
         if self._servers.get(transaction.key) is transaction:
             del self._servers[transaction.key]
@@ -220,7 +246,7 @@ class TransactionLayer:
 
     def receive_response(self, response: Response, now: float) -> bool:
         """Whether the response belongs to a transaction of ours: branch and CSeq method (section 17.1.3)."""
-        transaction = self._clients.get(response.top_via.branch)
+        transaction = self._clients.get(response.branch)
         if transaction is None or response.cseq[1] != transaction.method:
             return False
         happened = client.Input.FINAL if response.status >= 200 else client.Input.PROVISIONAL
@@ -267,16 +293,16 @@ class TransactionLayer:
     ) -> None:
         transaction.state, actions = client.step(transaction.state, happened)
         for action in actions:
-            if action is client.Action.RETRANSMIT:
+            if action is _RETRANSMIT:
                 self._retransmit(transaction, now)
-            elif action is client.Action.START_K:
+            elif action is _START_K:
                 transaction.data = b""
                 if transaction.flow.reliable:
                     transaction.state = client.State.TERMINATED
                 else:
                     self._client_timers.start(self.timers.t4, client.Input.TIMER_K, transaction, now)
             else:
-                failed = action is client.Action.REPORT_ERROR
+                failed = action is _REPORT_ERROR
                 self._events.append(RequestFinished(transaction, response, failed, transaction.context))
                 transaction.context = None
         if transaction.state is client.State.TERMINATED:
@@ -289,25 +315,32 @@ class TransactionLayer:
             transaction.interval = min(2 * transaction.interval, self.timers.t2)
         transaction.sends += 1
         self.retransmissions_sent += 1
+        if self.sent_again is not None:
+            self.sent_again(transaction)
         self._outgoing.append((transaction.flow, transaction.data))
         self._client_timers.start(transaction.interval, client.Input.TIMER_E, transaction, now)
 
     # time
 
     def handle_timer(self, now: float) -> None:
-        """Time has passed: carry out every timer that has ended."""
+        """Time has passed: carry out every timer that has ended, and still matters."""
         for kind, served in self._server_timers.expired(now):
-            self._advance_server(served, server.Input(kind), now)
+            if (served.state, kind) in server.TRANSITIONS:
+                self._advance_server(served, server.Input(kind), now)
         for kind, sent in self._client_timers.expired(now):
-            self._advance_client(sent, client.Input(kind), now)
+            if (sent.state, kind) in client.TRANSITIONS:
+                self._advance_client(sent, client.Input(kind), now)
 
 
-def server_key(request: Request) -> Key:
-    """What identifies the transaction of a request (section 17.2.3); without the cookie as RFC 2543 had it."""
+def server_key(request: Request) -> str:
+    """What identifies the transaction of a request (section 17.2.3); without the cookie as RFC 2543 had it.
+
+    One string, of which many are kept; no part of it has a line feed, which ends it.
+    """
     via = request.top_via
     if via.has_cookie:
-        return (via.branch, via.sent_by, request.method)
-    return (
+        return f"{via.branch}\n{via.sent_by}\n{request.method}"
+    parts = (
         request.uri,
         request.to.tag or "",
         request.from_.tag or "",
@@ -315,6 +348,7 @@ def server_key(request: Request) -> Key:
         request.headers.rows["cseq"][0],
         via.text,
     )
+    return "\n".join(parts)
 
 
 def response_flow(request: Request, source: Flow) -> Flow:
@@ -326,6 +360,7 @@ def response_flow(request: Request, source: Flow) -> Flow:
     if source.reliable:
         return source
     via = request.top_via
-    if "rport" in via.parameters:
+    port = via.port or DEFAULT_PORTS["UDP"]
+    if port == source.port or "rport" in via.parameters:
         return source
-    return Flow(source.transport, source.host, via.port or DEFAULT_PORTS["UDP"])
+    return Flow(source.transport, source.host, port)

@@ -36,7 +36,8 @@ SELECT w.presentity_hash, w.dialog_id, w.presentity_uri, w.event, w.event_id, w.
     extract(epoch FROM w.created - clock_timestamp())::float8 AS created,
     extract(epoch FROM w.ended - clock_timestamp())::float8 AS ended,
     d.status AS delivery_status, d.revision AS delivery_revision, d.local_cseq, d.version, d.sent_version,
-    d.failures, d.edge_instance AS delivery_edge, d.transport,
+    d.failures, d.edge_instance AS delivery_edge, d.transport, d.last_status,
+    extract(epoch FROM d.last_answered - clock_timestamp())::float8 AS last_answered,
     extract(epoch FROM d.not_before - clock_timestamp())::float8 AS not_before, s.version AS state_version
 FROM active_watchers AS w
 LEFT JOIN delivery AS d USING (presentity_hash, dialog_id)
@@ -204,6 +205,8 @@ class DialogKeeper:
         text = msgspec.json.encode([change.columns() for change in changes]).decode()
         try:
             await self._database.fetch("SELECT keep_dialogs_v1($1, $2)", self._tables.epoch, text)
+            if any(change.is_answered for change in changes):
+                await self._database.fetch("SELECT keep_last_answers_v1($1)", text)
         except PoisonedError as error:
             if len(changes) > 1:
                 middle = len(changes) // 2
@@ -268,6 +271,11 @@ class _Change:
         self._row = read_dialog_row(row)
         self.delivery: DeliveryRow | None = read_delivery_row(delivery) if delivery else None
 
+    @property
+    def is_answered(self) -> bool:
+        """Whether a NOTIFY was answered in it."""
+        return self.delivery is not None and self.delivery.last_answered > 0
+
     def columns(self) -> Mapping[str, object]:
         """What `keep_dialogs_v1` takes: times as seconds from now."""
         row: dict[str, object] = {name: getattr(self._row, name) for name in DialogRow.__struct_fields__}
@@ -291,6 +299,8 @@ class _Change:
                 "delivery_not_before": sent.not_before - self._now if sent.not_before > self._now else None,
                 "delivery_edge_instance": sent.edge_instance or None,
                 "delivery_transport": sent.transport,
+                "delivery_last_status": sent.last_status if sent.last_answered else None,
+                "delivery_last_answered": sent.last_answered - self._now if sent.last_answered else None,
             }
         return row
 
@@ -321,4 +331,6 @@ def _delivery(row: Any, now: float) -> DeliveryRow | None:
         owed=int(row["sent_version"] == 0 or row["event"].endswith(".winfo")),
         failures=row["failures"],
         not_before=0.0 if row["not_before"] is None else now + row["not_before"],
+        last_status=row["last_status"] or 0,
+        last_answered=0.0 if row["last_answered"] is None else now + row["last_answered"],
     )

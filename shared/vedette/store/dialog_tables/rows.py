@@ -71,6 +71,8 @@ class DialogRow(msgspec.Struct, array_like=True):
             flow=read_flow(self.socket_info),
             expires=self.expires,
             reason=self.reason,
+            watcher_username=self.watcher_username,
+            watcher_domain=self.watcher_domain,
         )
 
 
@@ -106,6 +108,10 @@ class DeliveryRow(msgspec.Struct, array_like=True):
     outstanding_notifier: str = ""
     outstanding_until: float = 0.0
     not_before: float = 0.0
+    last_status: int = 0
+    """How the last NOTIFY was answered ..."""
+    last_answered: float = 0.0
+    """... and when; 0: none was yet."""
 
 
 read_dialog_row = msgspec.msgpack.Decoder(DialogRow).decode

@@ -1,11 +1,11 @@
 """The scripts, each atomic on one bucket: they share a prelude and know the rows by the names of their fields."""
 
-import hashlib
 from pathlib import Path
 
 import msgspec
 
 from vedette.store.dialog_tables.rows import DeliveryRow, DialogRow
+from vedette.store.redis_link import Script
 
 CSEQ_MARGIN = 10_000
 """How far the CSeq of a dialog may be ahead of the one that Postgres has, and so by how much a reload raises it."""
@@ -37,14 +37,6 @@ _PRELUDE = "\n".join(
 _LOADED = (_FOLDER / "loaded.lua").read_text(encoding="ascii")
 
 
-class Script:
-    """A script and the hash that Redis knows it by."""
-
-    def __init__(self, text: str) -> None:
-        self.text = text
-        self.sha = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
-
-
 def _script(name: str, *, needs_load: bool = True) -> Script:
     body = (_FOLDER / f"{name}.lua").read_text(encoding="ascii")
     return Script("\n".join((_PRELUDE, _LOADED if needs_load else "", body)))
@@ -55,6 +47,7 @@ SENDERS = _script("senders")
 DUE = _script("due")
 MARK = _script("mark")
 SETTLE = _script("settle")
+DECIDE = _script("decide")
 CLEAR_MARKS = _script("clear_marks")
 MARKS_OF = _script("marks_of")
 REHOME = _script("rehome")
@@ -62,6 +55,8 @@ DATAGRAM_DIALOGS = _script("datagram_dialogs")
 WATCHERS = _script("watchers")
 EXPIRE = _script("expire")
 SWEEP = _script("sweep")
+NOTIFY_AGAIN = _script("notify_again")
+TERMINATE = _script("terminate")
 CHANGES = _script("changes")
 KEPT = _script("kept")
 READ = _script("read")

@@ -9,9 +9,8 @@ from redis.exceptions import NoScriptError, RedisError, ResponseError
 from vedette.store.database import StoreUnavailableError, StoreUndecidedError
 from vedette.store.dialog_tables import scripts
 from vedette.store.dialog_tables.rows import DeliveryRow, DialogRow, read_delivery_row, read_dialog_row
-from vedette.store.dialog_tables.scripts import Script
 from vedette.store.hash_tables import PREFIX
-from vedette.store.redis_link import RedisLink
+from vedette.store.redis_link import RedisLink, Script
 
 OWED = f"{PREFIX}:agenda:owed"
 """Buckets by when a dialog in them owes a NOTIFY: a hint, like the bell; `look_everywhere` finds what it misses."""

@@ -38,15 +38,16 @@ def test_timers_end_at_their_time_and_once() -> None:
     assert (queue.expired(1e9), queue.next_deadline(), len(queue)) == ([], None, 0)
 
 
-def test_the_oldest_timer_of_a_duration_can_be_taken_out() -> None:
+def test_the_oldest_timer_of_a_duration_and_kind_can_be_taken_out() -> None:
     queue: TimerQueue[str] = TimerQueue()
-    assert queue.take_oldest(1.0) is None
+    assert queue.take_oldest(1.0, 1) is None
     for number, name in enumerate("abc"):
-        queue.start(1.0, number, name, float(number))
-    queue.start(2.0, 9, "other", 0.0)
-    assert queue.take_oldest(1.0) == "a"
-    assert queue.expired(9.0) == [(1, "b"), (2, "c"), (9, "other")]
-    assert queue.take_oldest(1.0) is None
+        queue.start(1.0, 1, name, float(number))
+    queue.start(1.0, 2, "of another kind", 0.0)
+    queue.start(2.0, 1, "other", 0.0)
+    assert queue.take_oldest(1.0, 1) == "a"
+    assert queue.expired(9.0) == [(1, "b"), (1, "c"), (2, "of another kind"), (1, "other")]
+    assert queue.take_oldest(1.0, 1) is None
 
 
 @given(st.lists(st.tuples(st.floats(0, 2), st.sampled_from([0.5, 1.0, 4.0])), max_size=30))

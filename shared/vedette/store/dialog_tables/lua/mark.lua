@@ -1,8 +1,9 @@
 -- Mark dialogs that owe a NOTIFY: `claim_notifies_v1` has the rules.
 --
 -- ARGV  [2] who claims; [3] seconds that an outcome is awaited; [4] how many at most; then one for each presentity:
---       event|URI, its version, the ids of dialogs (none: all), and the dialogs of senders, who are not told of their own
---       change, each as id, CSeq before it (-1: something was on its way), version before, version after
+--       event|URI, its version, the ids of dialogs (none: all), the dialogs of senders, who are not told of their own
+--       change, each as id, CSeq before it (-1: something was on its way), version before, version after, and since which
+--       version those who are pending are to be judged again
 -- Found the time; how many were held back until Postgres has a newer CSeq of them; and for each dialog that was
 --       marked: which presentity (from 1), id, CSeq, document version, status, revision, the version that it was
 --       sent before (0: it is owed whatever the state), the digest that its watcher acknowledged; for watcher
@@ -31,7 +32,7 @@ local function excuse(id, delivery, senders)
     end
 end
 
-local function mark(group, id, version, senders)
+local function mark(group, id, version, senders, judged)
     local delivery = delivery_of(id)
     if not delivery then
         return
@@ -41,7 +42,11 @@ local function mark(group, id, version, senders)
     end
     delivery[Y.wanted_version] = math.max(delivery[Y.wanted_version], version)
     redis.call('ZREM', OWED, id)
-    if not owes(delivery) or delivery[Y.outstanding_cseq] ~= 0 or delivery[Y.edge_instance] == '' then
+    local undecided = delivery[Y.status] == 2 and delivery[Y.sent_version] < judged
+    if undecided and delivery[Y.outstanding_cseq] ~= 0 then
+        delivery[Y.owed] = 1
+    end
+    if not (owes(delivery) or undecided) or delivery[Y.outstanding_cseq] ~= 0 or delivery[Y.edge_instance] == '' then
         put_delivery(id, delivery)
         return
     elseif version < delivery[Y.wanted_version] or version < delivery[Y.sent_version] then
@@ -73,18 +78,21 @@ local function mark(group, id, version, senders)
 end
 
 for i = 5, #ARGV do
-    local name, version, ids, senders = unpack(cmsgpack.unpack(ARGV[i]))
+    local name, version, ids, senders, judged = unpack(cmsgpack.unpack(ARGV[i]))
     if #ids == 0 then
         ids = redis.call('SMEMBERS', BUCKET .. ':at:' .. name)
     end
     for _, id in ipairs(ids) do
         -- Who has sent something is looked at while it is known.
         if #marked < limit or #senders > 0 then
-            mark(i - 4, id, version, senders)
+            mark(i - 4, id, version, senders, judged)
         else
             local delivery = delivery_of(id)
             if delivery and delivery[Y.wanted_version] < version then
                 delivery[Y.wanted_version] = version
+                if delivery[Y.status] == 2 and delivery[Y.sent_version] < judged then
+                    delivery[Y.owed] = 1
+                end
                 put_delivery(id, delivery)
             end
             owe(id, now)

@@ -137,6 +137,25 @@ local function finish(id, row, reason)
     witness(row, reason)
 end
 
+-- End a dialog for a reason of ours; whether its watcher is going to be told.
+local function end_dialog(id, row, reason)
+    local delivery, told = delivery_of(id), false
+    finish(id, row, reason)
+    put_row(id, row)
+    if delivery and delivery[Y.edge_instance] == '' then
+        -- Its connection is gone: nobody can be told.
+        drop_delivery(id, row)
+    elseif delivery then
+        delivery[Y.status], delivery[Y.owed], delivery[Y.not_before] = 3, 1, 0
+        delivery[Y.revision] = row[D.revision]
+        put_delivery(id, delivery)
+        owe(id, now)
+        told = true
+    end
+    changed(id)
+    return told
+end
+
 local function first_score(key)
     return redis.call('ZRANGE', key, 0, 0, 'WITHSCORES')[2] or ''
 end

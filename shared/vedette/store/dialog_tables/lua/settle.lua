@@ -1,7 +1,7 @@
 -- Apply the outcomes of NOTIFYs: `apply_outcomes_v1` has the rules and the words.
 --
 -- ARGV  [2] after how many NOTIFYs in a row without an answer a dialog ends; then one for each outcome: id, CSeq,
---       verdict, seconds, reason, digest
+--       verdict, seconds, reason, digest, the final response
 -- Found for each outcome that was matched: id, whether another NOTIFY is owed, and for a dialog that ended its watcher
 
 local silences = tonumber(ARGV[2])
@@ -28,7 +28,7 @@ end
 
 local found = {}
 for i = 3, #ARGV do
-    local id, cseq, verdict, seconds, reason, digest = unpack(cmsgpack.unpack(ARGV[i]))
+    local id, cseq, verdict, seconds, reason, digest, status = unpack(cmsgpack.unpack(ARGV[i]))
     local delivery, row = delivery_of(id), row_of(id)
     if delivery and row and cseq > 0 and delivery[Y.outstanding_cseq] == cseq then
         local becomes = decide(delivery, verdict, seconds)
@@ -53,6 +53,9 @@ for i = 3, #ARGV do
             delivery[Y.acked_digest] = known and digest or ''
             if verdict == 'delivered' then
                 delivery[Y.acked_version] = delivery[Y.shown_version]
+            end
+            if verdict ~= 'unchanged' and verdict ~= 'unsent' then
+                delivery[Y.last_status], delivery[Y.last_answered] = status, now
             end
             delivery[Y.not_before] = 0
             if becomes == 'again' then

@@ -37,6 +37,8 @@ local function judge(asks, old, in_dialog, apply, proved, subscriptions)
     if not old then
         if in_dialog then
             return 'unmatched'
+        elseif asks[D.status] == 3 then
+            return 'blocked'
         elseif asks[D.granted] == 0 then
             return 'fetched'
         elseif too_many(asks, tonumber(redis.call('HGET', COUNTS, place(asks)) or 0), max_watchers) then
@@ -70,7 +72,7 @@ end
 
 local function create(id, row, transport, kept, fetched)
     row[D.created], row[D.expires], row[D.revision] = now, now + kept, 1
-    row[D.status], row[D.reason], row[D.ended] = 1, '', 0
+    row[D.ended] = 0
     if fetched then
         row[D.status], row[D.reason], row[D.ended] = 3, 'timeout', now
     else

@@ -1,0 +1,1 @@
+"""What `vedette doctor` looks at. Each check is a function that returns findings."""

@@ -1,0 +1,1 @@
+"""What `vedette top` and `vedette tail` look at while it happens."""

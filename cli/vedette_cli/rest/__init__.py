@@ -1,0 +1,1 @@
+"""The admin REST as the command speaks it."""

@@ -1,0 +1,1 @@
+"""The admin REST: one module for each resource; `app` puts them together."""

@@ -1,0 +1,1 @@
+"""Tests of what `vedette top` and `vedette tail` look at."""
