@@ -1,6 +1,7 @@
 """`vedette hash list`: the two tables of a running set, as `phtable_list` and `subs_phtable_list` printed them."""
 
 import asyncio
+import itertools
 import json
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
@@ -200,6 +201,16 @@ async def test_a_redis_can_be_named_and_without_postgres_only_what_it_knows_is_m
     assert err.startswith("VEDETTE_PRES_HTABLE_SIZE: ")
 
 
+def some_in_each_bucket(domain: str, size: int, some: int = 6) -> list[str]:
+    """Presentities of a domain, so many for each of the 2 to the power of `size` buckets: chance may forget one."""
+    uris = (f"sip:u{number}@{domain}" for number in itertools.count())
+    buckets: dict[int, list[str]] = {bucket: [] for bucket in range(1 << size)}
+    while min(map(len, buckets.values())) < some:
+        uri = next(uris)
+        buckets[presentity_hash(uri) & ((1 << size) - 1)].append(uri)
+    return [uri for found in buckets.values() for uri in found[:some]]
+
+
 @pytest.mark.parametrize(
     ("which", "table", "size"), [("presentities", "pres", PRES_SIZE), ("subscriptions", "subs", SUBS_SIZE)]
 )
@@ -209,7 +220,7 @@ async def test_parameters_pres_htable_size_and_subs_htable_size(
     """The buckets are as many as 2 to the power of the size, in Redis and in the listing."""
     phone = await make_phone(small_tables)
     domain = f"{token('d')}.example"
-    uris = [f"sip:u{number}@{domain}" for number in range(60)]
+    uris = some_in_each_bucket(domain, size)
     if which == "presentities":
         await asyncio.gather(*(phone.published(uri) for uri in uris))
     else:
