@@ -7,6 +7,7 @@ import re
 from collections.abc import AsyncIterator, Callable, Coroutine
 
 from tests.phone import Message, parameter, token
+from tests.ports import free_port
 
 Send = Callable[[bytes], None]
 Script = Callable[[Message], "bytes | None"]
@@ -41,8 +42,8 @@ class ScriptedServer:
     async def running(self) -> AsyncIterator["ScriptedServer"]:
         """Listen on loopback."""
         server_ = self
-        stream = await asyncio.start_server(self._serve, "127.0.0.1", 0)
-        host, port = stream.sockets[0].getsockname()
+        host, port = "127.0.0.1", free_port()  # one that the kernel gives to TCP may be taken for UDP
+        stream = await asyncio.start_server(self._serve, host, port)
 
         class Protocol(asyncio.DatagramProtocol):
             def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:

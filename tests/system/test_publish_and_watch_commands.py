@@ -15,6 +15,7 @@ import pytest
 from typer.testing import CliRunner
 
 from tests.phone import MakePhone, Message, pidf, token
+from tests.ports import free_port
 from tests.running_set import VEDETTE, RunningSet, environment, run
 from tests.scripted_server import ScriptedServer, credentials, is_right, reply
 from vedette_cli.main import app
@@ -327,10 +328,10 @@ def test_help_names_every_option(command: str, options: tuple[str, ...]) -> None
 def nobody() -> Iterator[str]:
     """An address that takes no connection and answers no datagram."""
     with socket.socket() as stream, socket.socket(type=socket.SOCK_DGRAM) as datagrams:
-        stream.bind(("127.0.0.1", 0))
-        datagrams.bind(stream.getsockname())
-        host, port = stream.getsockname()
-        yield f"{host}:{port}"
+        address = ("127.0.0.1", free_port())
+        stream.bind(address)
+        datagrams.bind(address)
+        yield f"{address[0]}:{address[1]}"
 
 
 @pytest.fixture(scope="module", autouse=True)
