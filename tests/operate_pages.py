@@ -17,7 +17,7 @@ import signal
 import socket
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -36,7 +36,8 @@ _TIME = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d[.\d]*(?:Z|[+-]\d\d:?\d\d)
 _NUMBER = re.compile(r"(?:\d+d, )?\d+:\d\d:\d\d|\b(?:\d+(?:\.\d+)?[dhms])+\b|\d+(?:\.\d+)?")
 _SHELL = set("|&;$<>(`")
 _READS = {"list", "show", "explain", "status", "queue", "curl", "get", "doctor"}
-PATIENCE = 10.0
+PATIENCE = 60.0
+"""Seconds; only a failure uses them up."""
 
 
 @dataclass
@@ -143,7 +144,8 @@ class Replay:
     async def end(self) -> None:
         """End what goes on."""
         for process in self._going_on:
-            process.send_signal(signal.SIGINT)
+            with suppress(ProcessLookupError):  # a subscription that was ended for good ends its command
+                process.send_signal(signal.SIGINT)
             await asyncio.wait_for(process.wait(), PATIENCE)
         self._going_on.clear()
 

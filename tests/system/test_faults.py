@@ -20,7 +20,7 @@ from sip_edge.domain.admission import RETRY_LATEST, RETRY_SOONEST
 from tests.backend import Backend, backend_started, frozen
 from tests.folders import open_folder
 from tests.phone import opened, pidf, token
-from tests.running_set import RunningSet, start
+from tests.running_set import UNHURRIED, RunningSet, start
 from tests.system.fan_out import fanning_out, kill_in_the_middle
 from tests.system.history import disturbances, late_copies, overtaken_notifies
 from tests.system.load import Load, loaded
@@ -56,7 +56,7 @@ async def own_set(backend: Backend, proxy: PostgresProxy) -> AsyncIterator[Runni
     url = f"postgresql://vedette:{backend.password}@127.0.0.1:{proxy.port}/vedette"
     arguments += ["--database-url", url, "--redis-url", backend.redis.url()]
     with open_folder("faults") as data:
-        running = await start(data, arguments)
+        running = await start(data, arguments, UNHURRIED)
         try:
             yield running
         finally:

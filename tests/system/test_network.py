@@ -12,7 +12,7 @@ import pytest_asyncio
 
 from tests.clusters import lay_cluster
 from tests.folders import open_folder
-from tests.running_set import RunningSet, environment, start
+from tests.running_set import UNHURRIED, RunningSet, environment, start
 from tests.system.history import disturbances, late_copies
 from tests.system.load import loaded
 from tests.system.misbehaving import DEAD, MANNERS, RETRY_AFTER, MisbehavingWatcher
@@ -50,7 +50,7 @@ async def quick_set() -> AsyncIterator[RunningSet]:
     assert await wrong_by(extra) > 1
     with open_folder("network") as data:
         await lay_cluster(data)
-        running = await start(data, ["--edges", "2", "--cores", "2", "--notifiers", "2"], extra)
+        running = await start(data, ["--edges", "2", "--cores", "2", "--notifiers", "2"], UNHURRIED | extra)
         try:
             yield running
         finally:

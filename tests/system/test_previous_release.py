@@ -15,7 +15,7 @@ import pytest
 
 from tests.folders import open_folder
 from tests.releases import releases, unpack, why_not_there
-from tests.running_set import RunningSet, start
+from tests.running_set import UNHURRIED, RunningSet, start
 from tests.system.load import loaded
 from tests.vectors import ROOT
 from tests.wait import until
@@ -66,7 +66,7 @@ async def mixture(tmp_path: Path) -> AsyncIterator[Mixture]:
         chosen.write_text(old, encoding="utf-8")
         # The release before knew no rules: everybody saw everybody.
         extra = {"PYTHONPATH": str(CHOICE), "CHOSEN_CODE": str(chosen), "VEDETTE_DEFAULT_RULE": "allow"}
-        running = await start(data, ["--edges", "1", "--cores", "1", "--notifiers", "1"], extra)
+        running = await start(data, ["--edges", "1", "--cores", "1", "--notifiers", "1"], UNHURRIED | extra)
         try:
             yield Mixture(running, chosen, old)
         finally:
