@@ -21,7 +21,7 @@ from tests.wait import until
 from vedette_cli.supervisor.child import die_with_parent
 from vedette_cli.supervisor.control import ask
 
-START_DEADLINE = 120.0
+START_DEADLINE = 180.0
 """Seconds; only a failure uses them up."""
 VEDETTE = [sys.executable, "-m", "vedette_cli"]
 UNHURRIED = {"VEDETTE_MAX_WAITING_TIME": "20000"}
@@ -59,7 +59,10 @@ class RunningSet:
         async def ready() -> bool:
             return "Ctrl-C stops everything." in self.output or self.process.returncode is not None
 
-        await until(ready, "vedette up is ready", deadline=START_DEADLINE)
+        try:
+            await until(ready, "vedette up is ready", deadline=START_DEADLINE)
+        except AssertionError as error:
+            raise AssertionError("\n".join([str(error), *self.output])) from None
         assert self.process.returncode is None, "\n".join(self.output)
         status = await self.status()
         self.sip, self.api = split(status["sip"]), status["api"]

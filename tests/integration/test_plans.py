@@ -3,7 +3,7 @@
 They stay until Postgres counts the rows anew, a minute or more later; by then there may be thousands.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 
 import asyncpg
@@ -12,6 +12,7 @@ from msgspec.structs import replace
 
 from notifier.adapters.postgres import NotifierStore
 from notifier.adapters.recount import TABLES, Recount
+from notifier.domain.claims import Claim
 from notifier.domain.outcome_policy import Settlement, Verdict
 from tests.integration.calls import in_dialog, publish, subscribe
 from tests.integration.replicas import Core
@@ -25,6 +26,12 @@ ROWS = 2000
 """Presentities with a publication and a watcher that nobody asks for."""
 MOST_READ = 200
 """Rows that a batch of one may read in a table, index entries included."""
+FANNED_OUT = 1000
+"""Watchers of one presentity."""
+OFTEN = 10
+"""Times that the dialog of a watcher, or its presentity, may be read while a NOTIFY is claimed and settled."""
+AT_ONCE = 100
+"""Outcomes in a report."""
 READ = """
 SELECT t.relname, t.seq_tup_read + sum(i.idx_tup_read)::int8 AS read
 FROM pg_stat_user_tables AS t JOIN pg_stat_user_indexes AS i USING (relid)
@@ -63,6 +70,16 @@ FILL = (
     WHERE s.presentity_hash BETWEEN 1 AND $1
     """,
 )
+
+WATCHED = """
+INSERT INTO delivery (presentity_hash, dialog_id, presentity_uri, event, status, revision, local_cseq, version,
+    sent_version, edge_instance, transport)
+SELECT s.presentity_hash, decode(md5('w' || n), 'hex'), s.presentity_uri, s.event, 1, 1, 1, 0, s.version,
+    'edge-1', 'udp'
+FROM presentity_state AS s, generate_series(1, $1::int4) AS n
+WHERE s.presentity_uri = 'sip:celebrity@example.com'
+"""
+"""Watchers of one presentity, who know its state."""
 
 
 @dataclass
@@ -111,6 +128,27 @@ class OneOfEach:
         assert (await self.core.subscribe_one(in_dialog(call, call.to_tag, cseq=cseq, expires=expires))).status == 200
         await self.notify()
 
+    async def fan_out(self) -> list[Claim]:
+        """The NOTIFYs of a change of what many watch."""
+        assert (await self.core.publish_one(publish("sip:celebrity@example.com"))).status == 200
+        claims = await self.notifier.claim(500, 2 * FANNED_OUT)
+        assert len(claims) == FANNED_OUT
+        return claims
+
+    async def settle(self, claims: Sequence[Claim], verdict: Verdict) -> None:
+        """Their outcomes, in several reports."""
+        for begun in range(0, len(claims), AT_ONCE):
+            reported = [
+                (Outcome(claim.presentity_hash, claim.dialog_id, claim.cseq, 200), Settlement(verdict))
+                for claim in claims[begun : begun + AT_ONCE]
+            ]
+            assert await self.notifier.apply(reported) == 0
+
+    async def reads_little(self, before: dict[str, int]) -> None:
+        """Nothing was read more often since than each watcher of the many needs."""
+        read = {table: rows - before[table] for table, rows in (await self.read()).items()}
+        assert {table: rows for table, rows in read.items() if rows > OFTEN * FANNED_OUT} == {}, read
+
     async def notify(self) -> None:
         """The one NOTIFY that is owed, answered."""
         (claim,) = await self.notifier.claim(500, 1000)
@@ -157,3 +195,42 @@ async def test_plans_made_beside_a_few_rows_are_made_anew_when_tables_have_grown
     # Where it was in vain it is not tried each second.
     await one_of_each.sql.execute("UPDATE pg_class SET relpages = 0 WHERE relname = 'delivery'")
     assert await recount.look() == []
+
+
+# Of the tables that were counted each presentity has one watcher at most, so that all of a presentity might be looked
+# for, once for each watcher.
+
+
+@pytest.fixture(params=[False, True], ids=["nobody watched", "one watcher each"])
+async def one_celebrity(one_of_each: OneOfEach, request: pytest.FixtureRequest) -> OneOfEach:
+    """Tables that were counted before one presentity had many watchers."""
+    if request.param:
+        await one_of_each.run("first")
+    for statement in FILL if request.param else FILL[:2]:
+        await one_of_each.sql.execute(statement, ROWS)
+    for table in TABLES:
+        await one_of_each.sql.execute(f"ANALYZE {table}")
+    assert (await one_of_each.core.publish_one(publish("sip:celebrity@example.com"))).status == 200
+    await one_of_each.sql.execute(WATCHED, FANNED_OUT)
+    return one_of_each
+
+
+# The first kind is what nearly all outcomes are; the other one is settled by the steps for all the rest.
+@pytest.mark.parametrize("verdict", [Verdict.DELIVERED, Verdict.UNCHANGED])
+async def test_outcomes_look_at_their_own_dialogs(one_celebrity: OneOfEach, verdict: Verdict) -> None:
+    before = await one_celebrity.read()
+    await one_celebrity.settle(await one_celebrity.fan_out(), verdict)
+    await one_celebrity.reads_little(before)
+
+
+async def test_dialogs_that_move_to_another_edge_are_looked_at_by_themselves(one_celebrity: OneOfEach) -> None:
+    before = await one_celebrity.read()
+    assert await one_celebrity.notifier.rehome("edge-1", "edge-2", "192.0.2.9:5060", 2 * FANNED_OUT) >= FANNED_OUT
+    await one_celebrity.reads_little(before)
+
+
+async def test_marks_of_the_dead_are_looked_at_by_themselves(one_celebrity: OneOfEach) -> None:
+    before = await one_celebrity.read()
+    await one_celebrity.fan_out()
+    assert await one_celebrity.notifier.clear_marks(["n"], 2 * FANNED_OUT, 0) == FANNED_OUT
+    await one_celebrity.reads_little(before)

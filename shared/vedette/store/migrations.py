@@ -17,7 +17,7 @@ import asyncpg
 
 from vedette import VERSION
 
-REQUIRED_SCHEMA = 22
+REQUIRED_SCHEMA = 23
 """The number of the last `pre` migration: this code needs it, and all before it, and runs on whatever comes later."""
 OLDEST_POSTGRES = 15
 ALIVE_WITHIN = 15.0

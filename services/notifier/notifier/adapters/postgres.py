@@ -134,7 +134,7 @@ class NotifierStore:
     async def settle(self, outcomes: Sequence[tuple[Outcome, Settlement]]) -> Settled:
         """The same; also which dialogs have ended."""
         rows = await self.database.fetch(
-            "SELECT * FROM apply_outcomes_v2($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+            "SELECT * FROM apply_outcomes_v3($1, $2, $3, $4, $5, $6, $7, $8, $9)",
             [outcome.presentity_hash for outcome, _ in outcomes],
             [outcome.dialog_id for outcome, _ in outcomes],
             [outcome.cseq for outcome, _ in outcomes],
@@ -333,7 +333,7 @@ class NotifierStore:
     async def rehome(self, gone: str, instance: str, address: str, limit: int, *, gently: bool = False) -> int:
         """Give the dialogs of an edge that is gone to another one; how many."""
         rows = await self.database.fetch(
-            "SELECT rehome_dialogs_v1($1, $2, $3, $4, $5) AS moved", gone, instance, address, limit, gently
+            "SELECT rehome_dialogs_v2($1, $2, $3, $4, $5) AS moved", gone, instance, address, limit, gently
         )
         return int(rows[0]["moved"])
 

@@ -15,7 +15,7 @@ SILENCE_PAUSE = 5.0
 
 
 class Verdict(StrEnum):
-    """The words of `apply_outcomes_v2`."""
+    """The words of `apply_outcomes_v3`."""
 
     DELIVERED = "delivered"
     ENDED = "ended"
