@@ -1,5 +1,8 @@
 """An edge that is about to end: its dialogs over UDP go to another one, each once nothing is outstanding in it."""
 
+import pytest
+
+from notifier.adapters import liveness as liveness_module
 from notifier.adapters.liveness import Liveness
 from notifier.adapters.postgres import NotifierStore
 from notifier.domain.outcome_policy import settle
@@ -53,15 +56,17 @@ async def test_only_quiet_dialogs_over_udp_are_moved_while_the_edge_still_serves
 
 
 async def test_a_notifier_whose_lock_is_free_is_missing_and_one_that_is_silent_for_long(
-    database: Database, sql: Connection
+    database: Database, sql: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for instance in ("me", "other"):
         await record(database, [Hello("notifier", instance, "192.0.2.1:1", "1", 1, "host", 1.0, ready=True)])
     liveness = Liveness(database, "me")
+    # However long this takes, it has beaten just now.
+    await sql.execute("UPDATE replica SET seen = clock_timestamp() + interval '1 hour'")
     assert await liveness.missing() == [MissingNotifier("other", "192.0.2.1:1", silent=False)]
-    await sql.execute("UPDATE replica SET seen = seen - interval '10 seconds'")
+    await sql.execute("UPDATE replica SET seen = clock_timestamp() - interval '10 seconds'")
     assert await liveness.missing() == [MissingNotifier("other", "192.0.2.1:1", silent=True)]
     await sql.execute("SELECT pg_advisory_lock(30309, hashtext('other'))")
     assert await liveness.missing() == [MissingNotifier("other", "192.0.2.1:1", silent=True, holds_lock=True)]
-    await sql.execute("UPDATE replica SET seen = clock_timestamp() - interval '4 seconds'")
+    monkeypatch.setattr(liveness_module, "LONG_SILENCE", 3600.0)
     assert await liveness.missing() == [], "who holds its lock may be slow"
