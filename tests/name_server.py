@@ -23,6 +23,8 @@ class NameServer(asyncio.DatagramProtocol):
         self.records: dict[tuple[dns.name.Name, dns.rdatatype.RdataType], dns.rrset.RRset] = {}
         self.asked: Counter[tuple[str, str]] = Counter()
         self.is_silent = False
+        self.to_lose = 0
+        """Questions that are yet to be lost on their way."""
         self.fails = False
         self.transport: asyncio.DatagramTransport | None = None
 
@@ -55,6 +57,9 @@ class NameServer(asyncio.DatagramProtocol):
 
     def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
         """Called by asyncio."""
+        if self.to_lose:
+            self.to_lose -= 1
+            return
         try:
             query = dns.message.from_wire(data)
         except dns.exception.DNSException:

@@ -4,7 +4,7 @@ import ipaddress
 import socket
 import ssl
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -18,6 +18,8 @@ from vedette_cli.doctor.finding import Finding, failure, warning, well
 from vedette_cli.doctor.system import Parameters
 
 PATIENCE = 2.0
+TRIES = 3
+"""Within PATIENCE, of what is asked over UDP: a datagram may be lost."""
 RENEW_WITHIN = timedelta(days=14)
 PORTS = {"tls": "tls_port", "ws": "ws_port", "wss": "wss_port"}
 _OPTIONS = (
@@ -97,13 +99,15 @@ def system_name_servers() -> list[Place]:
 
 def _asked(server: Place) -> str:
     """What is wrong; empty where it answers."""
-    try:
-        dns.query.udp(dns.message.make_query(".", "NS"), server[0], port=server[1], timeout=PATIENCE)
-    except dns.exception.Timeout:
-        return f"nothing within {PATIENCE:g} s"
-    except (OSError, dns.exception.DNSException) as error:
-        return str(error) or type(error).__name__
-    return ""
+    for _ in range(TRIES):
+        try:
+            dns.query.udp(dns.message.make_query(".", "NS"), server[0], port=server[1], timeout=PATIENCE / TRIES)
+        except dns.exception.Timeout:
+            continue
+        except (OSError, dns.exception.DNSException) as error:
+            return str(error) or type(error).__name__
+        return ""
+    return f"nothing within {PATIENCE:g} s"
 
 
 def check_replica_ports(replicas: Sequence[Mapping[str, Any]]) -> list[Finding]:
@@ -171,16 +175,18 @@ def _options(place: Place) -> str:
     try:
         family, _, _, _, address = socket.getaddrinfo(*place, type=socket.SOCK_DGRAM)[0]
         with closing(socket.socket(family, socket.SOCK_DGRAM)) as sender:
-            sender.settimeout(PATIENCE)
+            sender.settimeout(PATIENCE / TRIES)
             sender.connect(address)
             own_host, own_port = sender.getsockname()[:2]
             local = f"[{own_host}]:{own_port}" if ":" in own_host else f"{own_host}:{own_port}"
-            sender.send(_OPTIONS.format(host=host, local=local, tag=f"d{own_port}{id(sender):x}").encode())
-            return "" if sender.recv(65536).startswith(b"SIP/2.0 ") else "what answers there is no SIP"
-    except TimeoutError:
-        return f"OPTIONS has no answer within {PATIENCE:g} s"
+            options = _OPTIONS.format(host=host, local=local, tag=f"d{own_port}{id(sender):x}").encode()
+            for _ in range(TRIES):
+                sender.send(options)
+                with suppress(TimeoutError):
+                    return "" if sender.recv(65536).startswith(b"SIP/2.0 ") else "what answers there is no SIP"
     except OSError as error:
         return error.strerror or str(error)
+    return f"OPTIONS has no answer within {PATIENCE:g} s"
 
 
 def check_certificates(wanted: Sequence[Place], now: datetime | None = None) -> list[Finding]:
