@@ -18,6 +18,16 @@ def responses_to(phone: Phone, branch: str) -> list[Message]:
     return [message for message in phone.received if message.is_response and message.branch == branch]
 
 
+async def own_answer(phone: Phone, data: bytes) -> Message:
+    """The answer to this very request: one that was sent again may be answered twice, under the same branch."""
+    asked = Message.read(data)["call-id"]
+    for _ in range(10):
+        response = await phone.request(data)
+        if response["call-id"] == asked:
+            return response
+    raise AssertionError("another request is answered in its place")
+
+
 def presentity() -> str:
     return f"sip:{token('alice')}@example.com"
 
@@ -79,14 +89,14 @@ async def test_txn_04_another_sent_by_or_method_is_another_transaction(
     first = await udp_phone.request(udp_phone.publish(body=pidf(), branch=branch))
     assert first.status == 200
     via = f"SIP/2.0/UDP another.example.com:5060;branch={branch};rport"
-    second = await udp_phone.request(with_value(udp_phone.publish(body=pidf()), "Via", via))
+    second = await own_answer(udp_phone, with_value(udp_phone.publish(body=pidf()), "Via", via))
     assert second.status == 200
     assert second["call-id"] != first["call-id"]
     port = f"SIP/2.0/UDP another.example.com:5061;branch={branch};rport"
-    third = await udp_phone.request(with_value(udp_phone.publish(body=pidf()), "Via", port))
+    third = await own_answer(udp_phone, with_value(udp_phone.publish(body=pidf()), "Via", port))
     assert third["call-id"] not in (first["call-id"], second["call-id"])
     other = udp_phone.subscribe(udp_phone.dialog(udp_phone.aor), branch=branch)
-    fourth = await udp_phone.request(other)
+    fourth = await own_answer(udp_phone, other)
     assert fourth["cseq"] == "1 SUBSCRIBE"
     assert len(await publications(running_set, udp_phone.aor)) == 3
 
@@ -106,7 +116,7 @@ async def test_txn_05_msg_42_without_the_cookie_the_old_rules_match(
 
 async def test_msg_35_the_bare_cookie_does_not_name_a_transaction(running_set: RunningSet, udp_phone: Phone) -> None:
     first = await udp_phone.request(udp_phone.publish(body=pidf(), branch="z9hG4bK"))
-    second = await udp_phone.request(udp_phone.publish(body=pidf(), branch="z9hG4bK"))
+    second = await own_answer(udp_phone, udp_phone.publish(body=pidf(), branch="z9hG4bK"))
     assert first["call-id"] != second["call-id"]
     assert len(await publications(running_set, udp_phone.aor)) == 2
 
