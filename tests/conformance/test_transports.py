@@ -42,10 +42,10 @@ async def everywhere() -> AsyncIterator[Secured]:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def strict() -> AsyncIterator[Secured]:
-    """One edge with short times and few connections."""
+    """One edge with short times, in which a busy machine still shakes hands, and few connections."""
     extra = {
-        "VEDETTE_HANDSHAKE_TIMEOUT": "1",
-        "VEDETTE_MESSAGE_TIMEOUT": "1",
+        "VEDETTE_HANDSHAKE_TIMEOUT": "3",
+        "VEDETTE_MESSAGE_TIMEOUT": "3",
         "VEDETTE_MAX_CONNECTIONS_PER_SOURCE": "4",
     }
     async with secured(extra=extra) as one:
