@@ -9,7 +9,7 @@ import pytest_asyncio
 
 from tests.conformance.digest_client import Digest, add_user, challenges, publish, publishes, remove_user
 from tests.conformance.observed import publications, subscriptions
-from tests.phone import MakePhone, Phone, pidf, token
+from tests.phone import MakePhone, Message, Phone, pidf, token
 from tests.running_set import RunningSet, started
 from tests.wait import until
 
@@ -53,12 +53,17 @@ async def digest(phone: Phone, password: str | None = None) -> Digest:
     return Digest(asked, phone.user, password) if password else Digest(asked, phone.user)
 
 
-async def status(phone: Phone) -> int:
-    """Of a PUBLISH with a new nonce; it may be too old by the time it comes, on a busy machine."""
+async def answered(phone: Phone) -> Message:
+    """The answer to a PUBLISH with a new nonce; it may be too old by the time it comes, on a busy machine."""
     while True:
         response = await publishes(phone, (await digest(phone)).header("PUBLISH", phone.aor))
         if response.status != 401 or all("stale" not in row for row in challenges(response).values()):
-            return response.status
+            return response
+
+
+async def status(phone: Phone) -> int:
+    """Of that answer."""
+    return (await answered(phone)).status
 
 
 async def test_parameter_realm_and_digest_algorithms_are_what_is_asked_for(
@@ -157,10 +162,9 @@ async def test_sec_08_without_presence_core_nobody_can_be_checked(
     changed_set: RunningSet, make_phone: MakePhone
 ) -> None:
     phone = await user(make_phone, changed_set)
-    proof = await digest(phone)
     pid = await changed_set.kill("core", number=signal.SIGSTOP)
     try:
-        response = await publishes(phone, proof.header("PUBLISH", phone.aor))
+        response = await answered(phone)
     finally:
         os.kill(pid, signal.SIGCONT)
     assert response.status == 503
