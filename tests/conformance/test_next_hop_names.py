@@ -57,13 +57,14 @@ async def test_not_21_trn_22_trn_23_dlg_07_naptr_srv_and_addresses_lead_to_the_w
     await subscribed(bob, alice.aor, "<sip:bob@bob.example.net>")
     notify = await bob.next_notify()
     assert notify.start == "NOTIFY sip:bob@bob.example.net SIP/2.0"
+    asked = server.asked["bob.example.net", "NAPTR"]  # more than once where this process was slow to answer
     tried = await silent.next_notify()
     assert (tried["call-id"], tried["cseq"]) == (notify["call-id"], notify["cseq"])
     assert tried.branch != notify.branch
     await alice.published(body=pidf(alice.aor, note="second"))
     await bob.notify_where(saying("second"))
     assert {message["cseq"] for message in silent.received} == {notify["cseq"]}, "it is not tried first again"
-    assert server.asked["bob.example.net", "NAPTR"] == 1, "answers are kept"
+    assert server.asked["bob.example.net", "NAPTR"] == asked, "answers are kept"
 
 
 async def test_trn_23_a_contact_with_a_port_skips_srv_and_the_system_knows_localhost(
