@@ -146,7 +146,7 @@ async def test_dli_15_cmp_14_a_call_that_kamailio_publishes_lights_two_lamps_and
     caller_line, callee_line = "sip:sipp@127.0.0.1", f"sip:{callee}@127.0.0.1"
     lamps = [await watching(running_set, make_phone, uri) for uri in (caller_line, callee_line)]
     async with calls_through_kamailio(running_set, tmp_path) as calls:
-        await calls.make(callee, 1, talk=1500)
+        await calls.make(callee, 1, talk=3000)
         for lamp in lamps:
             # The phone answers at once: that it rings may be merged into what comes after (NOT-13).
             assert {"confirmed", "terminated"} <= await seen_until_idle(lamp)
