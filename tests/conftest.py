@@ -6,6 +6,7 @@ from hypothesis import HealthCheck, settings
 from tests.clusters import _clusters_are_copied
 from tests.phone import make_phone, tcp_phone, udp_phone
 from tests.running_set import digest_set, observed_set, running_set, strict_set
+from tests.second_look import FailuresKept
 from tests.servers import database_url, servers
 
 __all__ = [
@@ -27,6 +28,11 @@ settings.load_profile("steady")
 """The same examples each time: a change is judged by what it does. Others: `--hypothesis-profile=searching`."""
 
 SLOWEST_FIRST = ("system", "conformance", "integration", "unit")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """What fails is kept for `tests.second_look`."""
+    config.pluginmanager.register(FailuresKept(config))
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -233,7 +233,9 @@ class Report:
     weathers: dict[str, int] = field(default_factory=lambda: defaultdict(int))
     figures: Figures = field(default_factory=Figures)
     lost: list[str] = field(default_factory=list)
-    """Promises that were not kept; there must be none."""
+    """Promises that were not kept, and what did not come to its end; there must be none."""
+    broken: bool = False
+    """Whether any promise to a client was."""
     given_up: int = 0
     """NOTIFYs that were followed by the next one, or an end that was told again, before they were answered."""
     convergence: list[float] = field(default_factory=list)
@@ -340,6 +342,7 @@ async def play(seed: int, seconds: float, say: Say, *, long: bool = False) -> Re
                     lost = await load.violations()
                     if weather == "calm" and not _EDGES_CHANGE.intersection(names):
                         lost += overtaken_notifies(load.history)
+                    report.broken |= bool(lost)
                     longest = report.add(names, load, since)
             except (AssertionError, TimeoutError, OSError) as error:
                 lost, longest = [f"{type(error).__name__}: {error}"], 0.0

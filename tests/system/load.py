@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from tests.phone import Dialog, Message, Phone, learn, parameter, pidf, token
 from tests.running_set import RunningSet
+from tests.second_look import PromiseBrokenError
 from tests.system.history import (
     ChangeAnswered,
     ChangeSent,
@@ -452,6 +453,11 @@ class Load:
         """Let the load come to its end: every promise to its clients that was not kept."""
         stored = await self.converges()
         return violations(self.history, stored, await self.stored_dialogs())
+
+    async def keeps_its_promises(self) -> None:
+        """Let the load come to its end; PromiseBrokenError with every promise to its clients that was not kept."""
+        if broken := await self.violations():
+            raise PromiseBrokenError("\n".join(broken))
 
     def _raise_failures(self) -> None:
         for task in self._tasks:

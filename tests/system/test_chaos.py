@@ -7,6 +7,7 @@ import time
 
 import pytest
 
+from tests.second_look import PromiseBrokenError
 from tests.system import chaos
 from tests.system.chaos import FAULTS, LONG_FAULTS, Report, choose, play
 
@@ -21,6 +22,8 @@ async def test_a_random_round_loses_nothing(capsys: pytest.CaptureFixture[str]) 
     said: list[str] = []
     report = await play(seed, SECONDS, said.append)
     sys.stdout.write("\n".join([*said, report.as_text()]))
+    if report.broken:
+        raise PromiseBrokenError("\n".join([f"VEDETTE_SEED={seed}", *report.lost]))
     assert report.lost == [], f"VEDETTE_SEED={seed}"
     assert report.figures.acknowledged > 0
     assert sum(report.faults.values()) > 0
