@@ -26,8 +26,10 @@ class Notifier:
     faults: list[Exception] = field(default_factory=list)
     gate: asyncio.Event = field(default_factory=asyncio.Event)
     under_way: int = 0
+    calls: int = 0
 
     async def __call__(self, body: bytes) -> bytes:
+        self.calls += 1
         self.under_way += 1
         await self.gate.wait()
         self.under_way -= 1
@@ -118,14 +120,41 @@ async def test_outcomes_are_reported_again_until_they_are_taken(
     assert notifier.taken == [[1]]
 
 
-async def test_a_notifier_that_fails_is_replaced_by_another() -> None:
-    failing, other = Notifier(faults=[NotReadyError()] * 100), Notifier()
-    async with reporting(failing, other) as (reporter, _):
-        for number in range(4):
+@pytest.mark.parametrize("error", [NotReadyError(), ValueError("its fault")], ids=["not ready", "unknown"])
+async def test_a_notifier_that_fails_is_replaced_by_another(
+    monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    monkeypatch.setattr("vedette.rpc.client.TURN", 1e9)
+    faults = [error]
+    notifiers = [Notifier(faults=faults), Notifier(faults=faults)]
+    async with reporting(*notifiers) as (reporter, _):
+        reporter.report(outcome(0))
+        await reporter.drain()
+        assert faults == []
+        assert sorted(one.all() for one in notifiers) == [[], [0]]
+        assert sorted(one.calls for one in notifiers) == [1, 1]
+
+
+async def test_a_notifier_that_is_idle_has_all_and_a_stuck_one_holds_up_one_batch(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("vedette.rpc.client.TURN", 1e9)
+    notifiers = [Notifier(), Notifier()]
+    async with reporting(*notifiers) as (reporter, _):
+        for number in range(1, 6):
             reporter.report(outcome(number))
             await reporter.drain()
-    assert other.all() == [0, 1, 2, 3]
-    assert len(failing.faults) == 99
+        (first,) = [one for one in notifiers if one.taken]
+        (second,) = [one for one in notifiers if one is not first]
+        assert first.all() == [1, 2, 3, 4, 5]
+        first.gate.clear()
+        for number in range(6, 11):
+            reporter.report(outcome(number))
+            await until_true(lambda: first.under_way + len(second.all()) == number - 5, "it is taken")  # noqa: B023
+        assert (first.under_way, second.all()) == (1, [7, 8, 9, 10])
+        first.gate.set()
+        await reporter.drain()
+        assert first.all() == [1, 2, 3, 4, 5, 6]
 
 
 async def test_without_a_notifier_outcomes_wait_for_one(monkeypatch: pytest.MonkeyPatch) -> None:

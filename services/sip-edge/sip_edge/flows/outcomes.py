@@ -13,6 +13,8 @@ from vedette.spacing import Spacing
 MAX_BATCH = 500
 MAX_WAITING = 200_000
 IN_FLIGHT = 2
+FILL = 1
+"""Reports under way at the notifier whose turn it is before another one has any: a stuck one holds up one of them."""
 RPC_TIMEOUT = 7.0
 PAUSE = 0.1
 SPACE, ENOUGH = 0.004, 50
@@ -69,12 +71,14 @@ class OutcomeReporter:
 
     async def _send(self, batch: list[Outcome]) -> None:
         body = self._encode(OutcomeBatch(batch))
+        tried: set[str] = set()
         while True:
-            peer = self._notifiers.choose()
+            peer = self._notifiers.choose(tried, fill=FILL) or self._notifiers.choose()
             if peer is not None:
                 try:
                     await self._notifiers.call(peer, OUTCOMES, body, timeout=RPC_TIMEOUT)
                 except (NotDoneError, OutcomeUnknownError) as error:
+                    tried.add(peer.address)
                     log.info("outcomes not taken", peer=peer.address, outcomes=len(batch), reason=str(error))
                 else:
                     return
