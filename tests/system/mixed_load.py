@@ -84,7 +84,7 @@ class Source:
     cseq: int = 0
     sent: deque[tuple[str, int, float]] = field(default_factory=lambda: deque(maxlen=KEPT_TIMES))
     """Its last states, publication and number, and when they left."""
-    busy: bool = False
+    turn: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
 @dataclass
@@ -95,7 +95,7 @@ class Watch:
     source: Source
     event: str
     dialog: Dialog | None = None
-    busy: bool = False
+    turn: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
 @dataclass
@@ -228,25 +228,13 @@ class MixedLoad:
 
     async def _with_source(self, action: Callable[[Source], Awaitable[None]]) -> None:
         source = self._chance.choice(self.sources)
-        while source.busy:
-            source = self._chance.choice(self.sources)
-            await asyncio.sleep(0)
-        source.busy = True
-        try:
+        async with source.turn:
             await action(source)
-        finally:
-            source.busy = False
 
     async def _with_watch(self, action: Callable[[Watch], Awaitable[None]]) -> None:
         watch = self._chance.choice(self.watches)
-        while watch.busy:
-            watch = self._chance.choice(self.watches)
-            await asyncio.sleep(0)
-        watch.busy = True
-        try:
+        async with watch.turn:
             await action(watch)
-        finally:
-            watch.busy = False
 
     async def _publish(self, source: Source) -> None:
         if source.etag is None:
