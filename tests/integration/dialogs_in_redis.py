@@ -26,7 +26,7 @@ LEFT JOIN delivery AS d USING (presentity_hash, dialog_id)
 class DialogsInRedis:
     """One process's view of them."""
 
-    def __init__(self, url: str, database: Database, *, size: int = 4, timeout: float = 3.0) -> None:
+    def __init__(self, url: str, database: Database, *, size: int = 4, timeout: float = 20.0) -> None:
         self.link = RedisLink(url, timeout=timeout)
         self.raw: Any = self.link.client
         """To look and to do harm; its types depend on settings that mypy does not see."""
