@@ -20,6 +20,8 @@ TIMES = 2
 """Runs of each of them, all to be passed."""
 KEPT = Path(".pytest_cache", "second_look.json")
 BROKEN = "promise broken"
+PHASES = ("setup", "call", "teardown")
+"""What fails in a test; the death of its process is none of them (pytest-xdist)."""
 
 
 class PromiseBrokenError(AssertionError):
@@ -33,6 +35,8 @@ class Failed:
     tests: list[str] = field(default_factory=list)
     broken: list[str] = field(default_factory=list)
     """Those that saw a promise broken."""
+    crashed: bool = False
+    """Whether a process of tests died: what it had yet to run may never have run."""
 
 
 class FailuresKept:
@@ -58,6 +62,7 @@ class FailuresKept:
         """Where all reports come in."""
         if report.failed:
             self._note(report.nodeid)
+            self._failed.crashed |= report.when not in PHASES
             if (BROKEN, True) in map(tuple, report.user_properties):
                 self._failed.broken.append(report.nodeid)
 
@@ -95,6 +100,8 @@ def refusal(failed: Failed | None) -> str:
     """Why there is no second look; "" where there is one."""
     if failed is None:
         return "the run did not come to its end"
+    if failed.crashed:
+        return f"a process of tests died: {', '.join(failed.tests)}"
     if not failed.tests:
         return "no test failed: something else did"
     if failed.broken:

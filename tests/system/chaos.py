@@ -24,6 +24,7 @@ import redis.asyncio
 
 from tests.backend import Backend, backend_started, frozen
 from tests.running_set import RunningSet, started
+from tests.second_look import PromiseBrokenError
 from tests.system.figures import Figures, caught_up
 from tests.system.history import disturbances, overtaken_notifies
 from tests.system.load import Load, loaded
@@ -346,6 +347,7 @@ async def play(seed: int, seconds: float, say: Say, *, long: bool = False) -> Re
                     longest = report.add(names, load, since)
             except (AssertionError, TimeoutError, OSError) as error:
                 lost, longest = [f"{type(error).__name__}: {error}"], 0.0
+                report.broken |= isinstance(error, PromiseBrokenError)
             finally:
                 relay.close()
             report.lost += lost

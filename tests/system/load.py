@@ -398,7 +398,10 @@ class Load:
         await until_true(wait, f"{how_many} clients wait for {seconds:g} s")
 
     async def converges(self) -> dict[str, State]:
-        """End the changes; return what is stored when every watcher has been told of it."""
+        """End the changes; return what is stored when every watcher has been told of it.
+
+        PromiseBrokenError where one has not after a minute in which nothing happened to anybody.
+        """
         for client in self.clients:
             client.stopping = True
         publishing = self._tasks[: len(self.publishers)]
@@ -424,7 +427,7 @@ class Load:
         try:
             await until(converged, "every watcher has the final state", deadline=DEADLINE)
         except AssertionError as error:
-            raise AssertionError("\n".join([str(error), *await differences()])) from None
+            raise PromiseBrokenError("\n".join([str(error), *await differences()])) from None
         return stored
 
     async def stored(self) -> dict[str, State]:

@@ -117,6 +117,14 @@ def test_a_run_that_was_cut_off_gets_no_second_look_whatever_the_one_before_it_k
     assert "no second look: the run did not come to its end" in again.stdout
 
 
+def test_a_process_of_tests_that_dies_leaves_who_knows_what_undone(tmp_path: Path) -> None:
+    dies = "import os, signal\n\n\ndef test_dies() -> None:\n    os.kill(os.getpid(), signal.SIGKILL)\n"
+    assert first_run(tmp_path, {"test_one.py": dies, "test_two.py": PASSES}, "-n", "2") != 0
+    again = second_look(tmp_path)
+    assert again.returncode == 1
+    assert "no second look: a process of tests died: test_one.py::test_dies" in again.stdout
+
+
 def test_a_run_that_passed_gets_none_either(tmp_path: Path) -> None:
     assert first_run(tmp_path, {"test_two.py": PASSES}) == 0
     assert "no second look: no test failed" in second_look(tmp_path).stdout

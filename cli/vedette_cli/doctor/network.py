@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import dns.exception
+import dns.inet
 import dns.message
 import dns.query
 import dns.resolver
@@ -99,14 +100,17 @@ def system_name_servers() -> list[Place]:
 
 def _asked(server: Place) -> str:
     """What is wrong; empty where it answers."""
-    for _ in range(TRIES):
-        try:
-            dns.query.udp(dns.message.make_query(".", "NS"), server[0], port=server[1], timeout=PATIENCE / TRIES)
-        except dns.exception.Timeout:
-            continue
-        except (OSError, dns.exception.DNSException) as error:
-            return str(error) or type(error).__name__
-        return ""
+    query = dns.message.make_query(".", "NS")
+    try:
+        # One socket and one query: an answer to what was sent first counts whenever it comes.
+        with closing(socket.socket(dns.inet.af_for_address(server[0]), socket.SOCK_DGRAM)) as sender:
+            sender.setblocking(False)
+            for _ in range(TRIES):
+                with suppress(dns.exception.Timeout):
+                    dns.query.udp(query, server[0], port=server[1], timeout=PATIENCE / TRIES, sock=sender)
+                    return ""
+    except (OSError, ValueError, dns.exception.DNSException) as error:
+        return str(error) or type(error).__name__
     return f"nothing within {PATIENCE:g} s"
 
 
