@@ -98,6 +98,10 @@ class OneOfEach:
         await self.sql.fetch("SELECT pg_stat_force_next_flush()")
         return {row["relname"]: row["read"] for row in await self.sql.fetch(READ)}
 
+    async def read_since(self, before: dict[str, int]) -> dict[str, int]:
+        """How many since then."""
+        return {table: rows - before[table] for table, rows in (await self.read()).items()}
+
     async def run(self, name: str) -> dict[str, int]:
         """A new presentity, its watcher, and its whole life; what all of that read, by table."""
         uri = f"sip:{name}@example.com"
@@ -111,8 +115,7 @@ class OneOfEach:
         assert (await self.core.publish_one(publish(uri, etag=etag, expires=0))).status == 200
         await self.notify()
         await self.change(call, expires=0)
-        after = await self.read()
-        return {table: after[table] - before[table] for table in before}
+        return await self.read_since(before)
 
     async def watch(self, uri: str) -> SubscribeCall:
         """The SUBSCRIBE of a phone that forgets its dialogs: it was told, and has refreshed it."""
@@ -146,7 +149,7 @@ class OneOfEach:
 
     async def reads_little(self, before: dict[str, int]) -> None:
         """Nothing was read more often since than each watcher of the many needs."""
-        read = {table: rows - before[table] for table, rows in (await self.read()).items()}
+        read = await self.read_since(before)
         assert {table: rows for table, rows in read.items() if rows > OFTEN * FANNED_OUT} == {}, read
 
     async def notify(self) -> None:

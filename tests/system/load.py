@@ -400,7 +400,7 @@ class Load:
     async def converges(self) -> dict[str, State]:
         """End the changes; return what is stored when every watcher has been told of it.
 
-        PromiseBrokenError where one has not after a minute in which nothing happened to anybody.
+        PromiseBrokenError where one has not been within DEADLINE after the last change.
         """
         for client in self.clients:
             client.stopping = True

@@ -34,6 +34,7 @@ def test_now_and_then(name: str) -> None:
     assert times
 """
 FAILS = "def test_fails() -> None:\n    assert False\n"
+DIES = "import os, signal\n\n\ndef test_dies() -> None:\n    os.kill(os.getpid(), signal.SIGKILL)\n"
 PASSES = "def test_passes() -> None:\n    pass\n"
 BREAKS = """
 from tests.second_look import PromiseBrokenError
@@ -110,16 +111,14 @@ def test_a_broken_promise_gets_no_second_look(tmp_path: Path, options: list[str]
 
 def test_a_run_that_was_cut_off_gets_no_second_look_whatever_the_one_before_it_kept(tmp_path: Path) -> None:
     assert first_run(tmp_path, {"test_one.py": UNRELIABLE}) == 1
-    killed = "import os, signal\n\n\ndef test_dies() -> None:\n    os.kill(os.getpid(), signal.SIGKILL)\n"
-    assert first_run(tmp_path, {"test_one.py": killed}) != 0
+    assert first_run(tmp_path, {"test_one.py": DIES}) != 0
     again = second_look(tmp_path)
     assert again.returncode == 1
     assert "no second look: the run did not come to its end" in again.stdout
 
 
 def test_a_process_of_tests_that_dies_leaves_who_knows_what_undone(tmp_path: Path) -> None:
-    dies = "import os, signal\n\n\ndef test_dies() -> None:\n    os.kill(os.getpid(), signal.SIGKILL)\n"
-    assert first_run(tmp_path, {"test_one.py": dies, "test_two.py": PASSES}, "-n", "2") != 0
+    assert first_run(tmp_path, {"test_one.py": DIES, "test_two.py": PASSES}, "-n", "2") != 0
     again = second_look(tmp_path)
     assert again.returncode == 1
     assert "no second look: a process of tests died: test_one.py::test_dies" in again.stdout
