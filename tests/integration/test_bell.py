@@ -9,7 +9,7 @@ import pytest
 from tests.integration.own_redis import Raw
 from tests.wait import until, until_true
 from vedette.store import bell as bell_module
-from vedette.store.bell import CHANNEL, ON_DUTY, PLENTY, BellListener, ring
+from vedette.store.bell import CHANNEL, ON_DUTY, PLENTY, BellListener, ring, ringing
 from vedette.store.redis_link import RedisLink
 
 
@@ -18,7 +18,8 @@ class Ear:
 
     def __init__(self, link: RedisLink, name: str) -> None:
         self.heard = 0
-        self.listener = BellListener(link, name, self._hear)
+        self.news: list[bytes] = []
+        self.listener = BellListener(link, name, self._hear, self.news.append)
         self.task = asyncio.create_task(self.listener.listen())
 
     def _hear(self) -> None:
@@ -177,3 +178,13 @@ async def test_not_10_all_are_rung_where_redis_cannot_tell_who_is_on_duty(
         await until_true(lambda times=times: all(e.heard == times for e in ears), "all hear the ring")  # type: ignore[misc]
         await ears[0].listener._come_on_duty()
         assert link.available
+
+
+@pytest.mark.usefixtures("never_later")
+async def test_a_ring_brings_its_news_to_those_who_are_rung(link: RedisLink, raw: Raw, ears: Ears) -> None:
+    await link.run_scripts([ringing(b"to all")])
+    await until_true(lambda: all(e.heard == 1 for e in ears), "all are rung")
+    await put_on_duty(link, raw, ears[0])
+    await link.run_scripts([ringing(b"to the one on duty")])
+    assert await counts(raw, ears) == [3, 2, 2]
+    assert [e.news for e in ears] == [[b"to all", b"to the one on duty"], [b"to all"], [b"to all"]]

@@ -128,6 +128,33 @@ async def test_a_redis_that_forgot_the_scripts_is_taught_them_again(table: HashT
     assert await table.sweep(table.bucket(HASH), FAR + 1) == 1
 
 
+async def test_connections_that_redis_ended_meanwhile_are_replaced_at_once(table: HashTable, raw: Raw) -> None:
+    await asyncio.gather(*(table.put([entry(number)]) for number in range(5)))
+    assert await raw.client_kill_filter(_type="normal", skipme=True) >= 5
+    assert await held(table) == (4, b"payload")
+
+
+async def test_a_call_that_is_given_up_leaves_nothing_for_the_next_one(
+    table: HashTable, link: RedisLink, raw: Raw
+) -> None:
+    await table.put([entry(1), Entry(HASH, b"other", 2, FAR, b"of the other")])
+    await raw.client_pause(300)
+    reading = asyncio.create_task(table.get([(HASH, b"other")]))
+    await asyncio.sleep(0)
+    reading.cancel()
+    await asyncio.gather(reading, return_exceptions=True)
+    await raw.client_unpause()
+    assert await held(table) == (1, b"payload")
+    assert link.available
+
+
+async def test_more_of_a_bucket_is_read_than_lua_takes_at_once(table: HashTable) -> None:
+    names = [b"field%d" % number for number in range(9000)]
+    await table.put(entry(number, field=name) for number, name in enumerate(names))
+    found = await table.get([*((HASH, name) for name in names), (HASH + 1, b"field"), (HASH, b"none")])
+    assert found == [*((number, b"payload") for number in range(9000)), None, None]
+
+
 async def test_a_bucket_is_read_in_pages_each_entry_once_and_no_tombstone(table: HashTable, raw: Raw) -> None:
     bucket = table.bucket(HASH)
     names = {b"field%d" % number for number in range(3000)}
@@ -272,6 +299,31 @@ async def test_what_the_core_announced_is_read_from_redis_alone(house: House) ->
     assert call_id == call.call_id
     assert [record.body for record in publications] == [body]
     assert house.reader.hits == {"memory": 0, "redis": 2, "postgres": 0}
+
+
+async def test_not_10_what_a_ring_told_is_read_nowhere_else(house: House, link: RedisLink, raw: Raw) -> None:
+    rings = 0
+
+    def heard() -> None:
+        nonlocal rings
+        rings += 1
+
+    listener = BellListener(link, "one", heard, house.reader.learn)
+    listening = asyncio.create_task(listener.listen())
+    try:
+        await until_true(lambda: listener.connected, "it listens")
+        await house.subscribe(subscribe())
+        await until_true(lambda: rings == 1, "the bell was rung for the subscription")
+        await house.publish(publish(body=pidf(ALICE, note="told")))
+        await until_true(lambda: rings == 2, "and for the publication")
+        claim = await house.claim()
+        await raw.flushall()
+        _, publications = await house.read(claim)
+        assert [record.body for record in publications] == [pidf(ALICE, note="told")]
+        assert house.reader.hits == {"memory": 2, "redis": 0, "postgres": 0}
+    finally:
+        listening.cancel()
+        await asyncio.gather(listening, return_exceptions=True)
 
 
 async def test_what_a_presentity_had_before_is_read_along_with_its_manifest(

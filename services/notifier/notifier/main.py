@@ -86,7 +86,7 @@ async def _serve(settings: NotifierSettings, identity: Identity, stop: asyncio.E
     journal = Journal(settings.trace_buffer, verbose=settings.log_level == "debug")
     liveness = Liveness(database, identity.instance, lambda: recovery.claims_lost())
     heartbeat = Heartbeat(identity, database)
-    bell = BellListener(link, identity.instance, heard=lambda: delivery.wake())
+    bell = BellListener(link, identity.instance, heard=lambda: delivery.wake(), news=reader.learn)
     recovery = Recovery(
         identity.instance,
         store,

@@ -32,32 +32,43 @@ PLENTY = 200
 _RING = Script(
     """
 local one = redis.pcall('GET', KEYS[1])
-if type(one) == 'string' and redis.call('PUBLISH', ARGV[1] .. ':' .. one, '') > 0 then
+if type(one) == 'string' and redis.call('PUBLISH', ARGV[1] .. ':' .. one, ARGV[4]) > 0 then
     local first = redis.pcall('SET', KEYS[2], '', 'NX', 'PX', ARGV[3])
     if first and first.ok then
         redis.call('PUBLISH', ARGV[2], '')
     end
 else
-    redis.call('PUBLISH', ARGV[1], '')
+    redis.call('PUBLISH', ARGV[1], ARGV[4])
 end
 """
 )
-RING = ScriptCall(_RING, [ON_DUTY, _TOLD], [CHANNEL, LATER_CHANNEL, int(TOLD * 1000)])
-"""Tells the notifiers that there is a change event."""
+
+
+def ringing(news: bytes = b"") -> ScriptCall:
+    """The call that tells the notifiers that there is a change event, and what is written about it."""
+    return ScriptCall(_RING, [ON_DUTY, _TOLD], [CHANNEL, LATER_CHANNEL, int(TOLD * 1000), news])
 
 
 async def ring(link: RedisLink) -> None:
     """Tell the notifiers that there is a change event. Raises RedisAwayError."""
-    await link.run_scripts([RING])
+    await link.run_scripts([ringing()])
 
 
 class BellListener:
     """Run `listen` as a task; `connected` says whether wake-ups can be heard."""
 
-    def __init__(self, link: RedisLink, instance: str, heard: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        link: RedisLink,
+        instance: str,
+        heard: Callable[[], None],
+        news: Callable[[bytes], None] = lambda _news: None,
+    ) -> None:
+        """`heard` is called for each wake-up, after `news` with what it carries, if that is something."""
         self._link = link
         self._instance = instance
         self._heard = heard
+        self._news = news
         self._all_were_rung = False
         self._calls: set[asyncio.Task[None]] = set()
         self.connected = False
@@ -85,6 +96,8 @@ class BellListener:
                         asyncio.get_running_loop().call_later(LATER, self._heard)
                         continue
                     self._all_were_rung |= message["channel"] == everybody
+                    if message["data"]:
+                        self._news(message["data"])
                     self._heard()
 
     def found(self, dialogs: int) -> None:

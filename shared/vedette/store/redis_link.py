@@ -1,14 +1,23 @@
-"""One client to Redis that gives up at once while Redis is away, so that nobody waits for a cache."""
+"""One client to Redis that gives up at once while Redis is away, so that nobody waits for a cache.
 
+Scripts go over connections of their own: what the client does for each call, whatever it is (have a connection lent
+and looked at, watch it with a task), takes as long as all the rest of it.
+"""
+
+import asyncio
+import contextlib
 import hashlib
+import math
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 import redis.asyncio
+from redis.asyncio.connection import AbstractConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import NoScriptError, RedisError
+from redis.exceptions import ConnectionError as NotConnectedError
+from redis.exceptions import NoScriptError, RedisError, ResponseError
 
 TIMEOUT = 0.5
 PAUSE = 1.0
@@ -48,7 +57,10 @@ class RedisLink:
             retry=Retry(NoBackoff(), 0),
             health_check_interval=0,
         )
+        self._timeout = timeout
         self._away_until = 0.0
+        self._idle: list[AbstractConnection] = []
+        """Connections for scripts that nobody uses."""
 
     @property
     def available(self) -> bool:
@@ -72,23 +84,45 @@ class RedisLink:
         """
 
         async def attempt() -> list[Any]:
-            try:
-                return await self._send(calls)
-            except NoScriptError:
+            answers = await self._send(calls)
+            if any(isinstance(answer, NoScriptError) for answer in answers):
                 for script in {call.script for call in calls}:
                     await self.client.script_load(script.text)
-                return await self._send(calls)
+                answers = await self._send(calls)
+            for answer in answers:
+                if isinstance(answer, ResponseError):
+                    raise answer
+            return answers
 
         return await self.run(attempt)
 
     async def _send(self, calls: Sequence[ScriptCall]) -> list[Any]:
-        if len(calls) == 1:  # for which a pipeline costs more
-            script, keys, arguments = calls[0]
-            return [await self.client.evalsha(script.sha, len(keys), *keys, *arguments)]
-        async with self.client.pipeline(transaction=False) as pipeline:
-            for script, keys, arguments in calls:
-                pipeline.evalsha(script.sha, len(keys), *keys, *arguments)
-            return await pipeline.execute()
+        """The answers to the calls, of which each may be a ResponseError."""
+        while self._idle:
+            # Redis may have ended it since it was used last; scripts may be repeated.
+            with contextlib.suppress(NotConnectedError):
+                return await self._exchange(self._idle.pop(), calls)
+        pool = self.client.connection_pool
+        # One time limit for the whole exchange instead of one for each step, which redis-py keeps with a task.
+        connection = pool.connection_class(**{**pool.connection_kwargs, "socket_timeout": None})
+        return await self._exchange(connection, calls)
+
+    async def _exchange(self, connection: AbstractConnection, calls: Sequence[ScriptCall]) -> list[Any]:
+        answers: list[Any] = []
+        try:
+            async with asyncio.timeout(self._timeout):
+                commands = [("EVALSHA", script.sha, len(keys), *keys, *rest) for script, keys, rest in calls]
+                await connection.send_packed_command(connection.pack_commands(commands), check_health=False)
+                for _ in calls:
+                    try:
+                        answers.append(await connection.read_response(timeout=math.inf))
+                    except ResponseError as error:
+                        answers.append(error)
+        except BaseException:
+            await connection.disconnect(nowait=True)
+            raise
+        self._idle.append(connection)
+        return answers
 
     def lost(self) -> None:
         """A call has failed: nobody else tries for PAUSE seconds."""
@@ -96,4 +130,6 @@ class RedisLink:
 
     async def close(self) -> None:
         """Close all connections."""
+        while self._idle:
+            await self._idle.pop().disconnect(nowait=True)
         await self.client.aclose()

@@ -1,4 +1,7 @@
-"""What a notifier keeps of dialogs between their NOTIFYs: those that live on, so many, and so large (invariant 6)."""
+"""What a notifier keeps of dialogs between their NOTIFYs: those that live on, so many, and so large (invariant 6).
+
+And what the rings of the bell told it of, which counts only at the version that Postgres names (invariant 3).
+"""
 
 from collections.abc import Sequence
 
@@ -8,9 +11,11 @@ from notifier.adapters.postgres import State
 from notifier.adapters.state_reader import DIALOG_OCTETS, Key, StateReader
 from notifier.domain.claims import Claim
 from notifier.domain.watchers import Span, WatcherRows
-from tests.unit.notifier.claimed import ACTIVE, PENDING, TERMINATED, claim, dialog
-from vedette.records import DialogRecord
-from vedette.store.hash_tables import HashTable
+from tests.unit.notifier.claimed import ACTIVE, ALICE, PENDING, TERMINATED, claim, dialog
+from vedette.identity import presentity_hash
+from vedette.records import DialogRecord, ManifestRecord, PublicationRecord
+from vedette.store.hash_tables import Entry, HashTable, dialog_entry, manifest_entry, publication_entry
+from vedette.store.news import MOST_NEWS, write_news
 from vedette.store.redis_link import RedisLink
 
 
@@ -27,8 +32,9 @@ class Dialogs:
         return [self.records[dialog_id] for _, dialog_id in keys if dialog_id in self.records]
 
     async def states(self, presentities: Sequence[Key]) -> dict[Key, State]:
-        """None."""
-        raise NotImplementedError
+        """Nothing was published, as far as it knows; what it was asked for is noted."""
+        self.asked += [uri.encode() for _, uri, _ in presentities]
+        return {}
 
     async def watchers(self, wanted: Sequence[tuple[Key, Span]]) -> list[WatcherRows]:
         """None."""
@@ -89,3 +95,94 @@ async def test_fewer_are_remembered_where_they_are_large() -> None:
     reader = reader_of(Dialogs(*(dialog(name, record_route=route) for name in names)), remember=10)
     await read(reader, *map(claim, names))
     assert 0 < reader.remembers < 9
+
+
+# what rings told
+
+PRESENTITY: Key = (presentity_hash(ALICE), ALICE, "presence")
+
+
+def reader_with_cache(store: Dialogs) -> StateReader:
+    """A reader with a cache of both kinds that cannot be reached."""
+    link = RedisLink("redis://127.0.0.1:1")
+    return StateReader(store, HashTable(link, "pres", 2), HashTable(link, "subs", 2), remember=0)
+
+
+def publication(name: bytes, version: int) -> PublicationRecord:
+    return PublicationRecord(name, version, version, "application/pidf+xml", b"<%b/>" % name, 2000.0, 1000.0)
+
+
+def state(version: int, *publications: PublicationRecord, told: int | None = None) -> list[Entry]:
+    """The entries of a state; `told`: of so many of its publications."""
+    made_of = [(record.publication_id, record.version) for record in publications]
+    return [
+        *(publication_entry(*PRESENTITY, record) for record in publications[:told]),
+        manifest_entry(*PRESENTITY, ManifestRecord(version, made_of), 3000.0),
+    ]
+
+
+async def bodies(reader: StateReader, version: int) -> list[bytes]:
+    """What the presentity shows at a version."""
+    states = await reader.states([(PRESENTITY, version)])
+    return sorted(record.body for record in states[PRESENTITY, version].publications)
+
+
+async def test_a_state_that_a_ring_told_is_asked_for_nowhere() -> None:
+    store = Dialogs()
+    reader = reader_with_cache(store)
+    reader.learn(write_news(state(7, publication(b"one", 7)), []))
+    assert await bodies(reader, 7) == [b"<one/>"]
+    assert (store.asked, reader.hits) == ([], {"memory": 1, "redis": 0, "postgres": 0})
+
+
+async def test_a_ring_adds_to_what_those_before_it_told() -> None:
+    store = Dialogs()
+    reader = reader_with_cache(store)
+    reader.learn(write_news(state(7, publication(b"one", 7)), []))
+    reader.learn(write_news(state(8, publication(b"two", 8), publication(b"one", 7), told=1), []))
+    assert await bodies(reader, 8) == [b"<one/>", b"<two/>"]
+    assert store.asked == []
+
+
+@pytest.mark.parametrize("version", [6, 8])
+async def test_a_state_of_another_version_is_not_used(version: int) -> None:
+    store = Dialogs()
+    reader = reader_with_cache(store)
+    reader.learn(write_news(state(7, publication(b"one", 7)), []))
+    assert await bodies(reader, version) == []
+    assert store.asked == [ALICE.encode()]
+
+
+async def test_a_state_of_which_a_publication_was_not_told_or_is_another_one_is_not_used() -> None:
+    for entries in (
+        state(7, publication(b"one", 7), publication(b"two", 5), told=1),
+        [*state(7, publication(b"one", 7)), publication_entry(*PRESENTITY, publication(b"one", 9))],
+    ):
+        store = Dialogs()
+        reader = reader_with_cache(store)
+        reader.learn(write_news(entries, []))
+        assert await bodies(reader, 7) == []
+        assert store.asked == [ALICE.encode()]
+
+
+@pytest.mark.parametrize(("revision", "asked"), [(1, []), (2, [b"bob"])])
+async def test_a_dialog_that_a_ring_told_is_used_at_its_revision(revision: int, asked: list[bytes]) -> None:
+    store = Dialogs(dialog("bob", revision=2))
+    reader = reader_with_cache(store)
+    reader.learn(write_news([], [dialog_entry(dialog("bob"))]))
+    found = await reader.dialogs([claim("bob", revision=revision)])
+    assert [record.revision for record in found.values()] == [revision]
+    assert store.asked == asked
+
+
+@pytest.mark.parametrize("news", [b"\xc1", b"\x92\x90", b"\x92\x90\x91\xa1x"])
+async def test_news_that_are_none_of_ours_are_passed_over(news: bytes) -> None:
+    reader = reader_with_cache(Dialogs(dialog("bob")))
+    reader.learn(news)
+    assert await read(reader, claim("bob")) == {b"bob"}
+
+
+def test_too_much_is_not_told() -> None:
+    part = Entry(1, b"field", 1, 2000.0, MOST_NEWS // 4 * b"x")
+    assert write_news([part, part], [part])
+    assert write_news([part, part], [part, part]) == b""

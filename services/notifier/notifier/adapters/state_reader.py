@@ -1,10 +1,11 @@
 """Reading dialogs and states: from our own memory, from the hash tables in Redis, from Postgres, in this order.
 
-An entry of a cache is used only where its version is the one that the claim just named (a claim is made in Postgres,
-under the presentity's lock); everything else is read from Postgres and put back.
+In our memory is what was read, and what the rings of the bell told. An entry of a cache is used only where its
+version is the one that the claim just named (a claim is made in Postgres, under the presentity's lock); everything
+else is read from Postgres and put back.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Protocol, TypeVar
 
 from notifier.adapters.postgres import State
@@ -27,11 +28,14 @@ from vedette.store.hash_tables import (
     read_manifest,
     read_publication,
 )
+from vedette.store.news import read_news
 from vedette.store.redis_link import RedisAwayError
 
 MANIFEST_SECONDS = 86400.0
 PRESENTITIES, PUBLICATIONS = 20_000, 50_000
 """Of so many presentities it is remembered which publications they had, so many together."""
+TOLD, TOLD_OCTETS = 20_000, 16 * 1024 * 1024
+"""Of so many entries it is remembered what a ring told of them."""
 DIALOG_OCTETS = 4096
 """What a remembered dialog may have on average; with headers of ordinary length it has 1800."""
 _OVERHEAD = 1550
@@ -40,6 +44,8 @@ _OVERHEAD = 1550
 Record = TypeVar("Record")
 Key = tuple[int, str, str]
 Found = dict[tuple[Key, int], ReadState]
+EntriesOf = Callable[[Sequence[tuple[int, bytes]]], Awaitable[list[tuple[int, bytes] | None]]]
+"""Version and payload for each (presentity hash, field), None where a cache has nothing. May raise RedisAwayError."""
 
 
 class RecordStore(Protocol):
@@ -73,6 +79,8 @@ class StateReader:
             PRESENTITIES, max_weight=PUBLICATIONS, weigh=lambda _, ids: len(ids)
         )
         """The publications of presentities as they were read last."""
+        self._told: Recent[bytes, tuple[int, bytes]] = Recent(TOLD, max_weight=TOLD_OCTETS, weigh=_told_octets)
+        """Version and payload of entries that rings told of, by their fields, which no two tables share."""
         self.hits = {"memory": 0, "redis": 0, "postgres": 0}
 
     async def dialogs(self, claims: Sequence[Claim]) -> dict[bytes, DialogRecord]:
@@ -97,10 +105,16 @@ class StateReader:
         return found
 
     async def _read(self, claims: Sequence[Claim]) -> dict[bytes, DialogRecord]:
-        """The dialogs that are not in memory."""
-        found = {record.dialog_id: record for record in await self._cached_dialogs(claims)}
-        self.hits["redis"] += len(found)
+        """The dialogs that were not read before."""
+        told = await self._dialogs_of(self._from_rings, claims)
+        self.hits["memory"] += len(told)
+        found = {record.dialog_id: record for record in told}
         missing = [claim for claim in claims if claim.dialog_id not in found]
+        if missing and self._dialogs is not None:
+            cached = await self._dialogs_of(self._dialogs.get, missing)
+            self.hits["redis"] += len(cached)
+            found.update((record.dialog_id, record) for record in cached)
+            missing = [claim for claim in missing if claim.dialog_id not in found]
         if missing:
             records = await self._store.dialogs([(claim.presentity_hash, claim.dialog_id) for claim in missing])
             self.hits["postgres"] += len(records)
@@ -108,6 +122,20 @@ class StateReader:
             if self._dialogs is not None:
                 await _put(self._dialogs, map(dialog_entry, records))
         return found
+
+    def learn(self, news: bytes) -> None:
+        """A ring of the bell brought entries along."""
+        try:
+            told = read_news(news)
+        except UNREADABLE as error:
+            self._published.distrust(str(error), b"")
+            return
+        for field, version, payload in (*told.published, *told.dialogs):
+            self._told.put(field, (version, payload))
+
+    async def _from_rings(self, wanted: Sequence[tuple[int, bytes]]) -> list[tuple[int, bytes] | None]:
+        """Version and payload for each (presentity hash, field) that rings told of, which may be old by now."""
+        return [self._told.get(field) for _, field in wanted]
 
     def _remember(self, claims: Sequence[Claim], read: Mapping[bytes, DialogRecord]) -> None:
         """Keep what was read for the next NOTIFYs."""
@@ -120,12 +148,13 @@ class StateReader:
         """How many dialogs are in memory."""
         return len(self._recent)
 
-    async def _cached_dialogs(self, claims: Sequence[Claim]) -> list[DialogRecord]:
+    async def _dialogs_of(self, entries_of: EntriesOf, claims: Sequence[Claim]) -> list[DialogRecord]:
+        """The dialogs that a cache has at exactly these revisions."""
         table = self._dialogs
         if not claims or table is None:
             return []
         try:
-            entries = await table.get([(c.presentity_hash, dialog_field(c.dialog_id)) for c in claims])
+            entries = await entries_of([(c.presentity_hash, dialog_field(c.dialog_id)) for c in claims])
         except RedisAwayError:
             return []
         records = [
@@ -143,9 +172,14 @@ class StateReader:
 
     async def states(self, wanted: Sequence[tuple[Key, int]]) -> Found:
         """The state of each (presentity, version): of that version or a newer one. Raises StoreError."""
-        found = await self._cached_states(wanted)
-        self.hits["redis"] += len(found)
+        found = await self._states_of(self._from_rings, wanted)
+        self.hits["memory"] += len(found)
         missing = [key for key in wanted if key not in found]
+        if missing:
+            cached = await self._states_of(self._published.get, missing)
+            self.hits["redis"] += len(cached)
+            found |= cached
+            missing = [key for key in missing if key not in found]
         if not missing:
             return found
         states = await self._store.states([presentity for presentity, _ in missing])
@@ -180,8 +214,8 @@ class StateReader:
         self.hits["postgres"] += len(wanted)
         return await self._store.watchers(wanted)
 
-    async def _cached_states(self, keys: Sequence[tuple[Key, int]]) -> Found:
-        """The states that the table has at exactly these versions.
+    async def _states_of(self, entries_of: EntriesOf, keys: Sequence[tuple[Key, int]]) -> Found:
+        """The states that a cache has at exactly these versions.
 
         What a presentity consisted of when it was read last is asked for together with its manifest: mostly it is a
         publication that was modified, and one call is enough.
@@ -195,7 +229,7 @@ class StateReader:
             for publication_id in self._made_of.get(key) or ()
         ]
         try:
-            answers = await table.get(manifest_names + guessed)
+            answers = await entries_of(manifest_names + guessed)
             manifests = self._manifests(keys, manifest_names, answers)
             entries = dict(zip(guessed, answers[len(keys) :], strict=True))
             missing = [
@@ -205,7 +239,7 @@ class StateReader:
                 if (name := (key[0], publication_field(key[1], key[2], publication_id))) not in entries
             ]
             if missing:
-                entries.update(zip(missing, await table.get(missing), strict=True))
+                entries.update(zip(missing, await entries_of(missing), strict=True))
         except RedisAwayError:
             return found
         for (key, version), publications in manifests.items():
@@ -235,6 +269,10 @@ class StateReader:
                 if manifest is not None and manifest.version == version:
                     manifests[key, version] = manifest.publications
         return manifests
+
+
+def _told_octets(field: bytes, entry: tuple[int, bytes]) -> int:
+    return 200 + len(field) + len(entry[1])
 
 
 def _octets(_id: bytes, record: DialogRecord) -> int:

@@ -6,8 +6,9 @@ import time
 from collections.abc import Sequence
 
 from vedette.spacing import Spacing
-from vedette.store.bell import RING
+from vedette.store.bell import ringing
 from vedette.store.hash_tables import Entry, HashTable
+from vedette.store.news import write_news
 from vedette.store.redis_link import RedisAwayError, RedisLink
 
 MAX_WAITING = 20_000
@@ -72,7 +73,7 @@ class RedisAnnouncer:
                 for call in table.writes(entries)
             ]
             if wake:
-                calls.append(RING)
+                calls.append(ringing(write_news(*waiting)))
             if calls:
                 await self._link.run_scripts(calls)
         except RedisAwayError:
