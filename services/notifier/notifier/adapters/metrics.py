@@ -84,8 +84,8 @@ METRICS: tuple[Metric[NotifierParts], ...] = (
     Metric(
         "vedette_reads_total",
         Kind.COUNTER,
-        "Dialogs and states that were read, by where they were found: in `memory` (or told by the bell), in `redis` (the "
-        "cache) or in `postgres` (with fallback2db=0: the store of dialogs).",
+        "Dialogs and states that were read, by where they were found: in `memory` (or told by the bell), in `redis` "
+        "(the cache) or in `postgres` (with fallback2db=0: the store of dialogs).",
         lambda notifier: {(place,): count for place, count in notifier.reader.hits.items()},
         ("place",),
     ),
