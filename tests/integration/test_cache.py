@@ -6,10 +6,12 @@ Each test has a Redis of its own, to fill with rubbish, stop and start.
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from dataclasses import dataclass
+from urllib.parse import unquote, urlsplit
 
 import pytest
+import uvloop
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -22,7 +24,7 @@ from presence_core.flows.handle_publish import PublishFlow
 from presence_core.flows.handle_subscribe import SubscribeFlow
 from presence_core.flows.request_flow import FlowLimits
 from tests.integration.calls import ALICE, publish, subscribe
-from tests.integration.own_redis import Raw
+from tests.integration.own_redis import Raw, resetting_proxy
 from tests.integration.replicas import Connection, Core
 from tests.phone import pidf
 from tests.wait import until, until_true
@@ -43,7 +45,7 @@ from vedette.store.hash_tables import (
     read_publication,
     tombstone,
 )
-from vedette.store.redis_link import PAUSE, RedisAwayError, RedisLink
+from vedette.store.redis_link import PAUSE, RedisAwayError, RedisLink, Script, ScriptCall
 from vedette_cli.supervisor.embedded_redis import EmbeddedRedis
 
 HASH = presentity_hash(ALICE)
@@ -140,12 +142,49 @@ async def test_a_call_that_is_given_up_leaves_nothing_for_the_next_one(
     await table.put([entry(1), Entry(HASH, b"other", 2, FAR, b"of the other")])
     await raw.client_pause(300)
     reading = asyncio.create_task(table.get([(HASH, b"other")]))
-    await asyncio.sleep(0)
+    for _ in range(5):  # it is on its way: the connection of `put` is used
+        await asyncio.sleep(0)
+    assert not reading.done()
     reading.cancel()
     await asyncio.gather(reading, return_exceptions=True)
     await raw.client_unpause()
     assert await held(table) == (1, b"payload")
     assert link.available
+
+
+async def test_an_answer_that_is_an_error_leaves_the_others_where_they_belong(
+    table: HashTable, link: RedisLink
+) -> None:
+    wrong, right = Script("return redis.call('HGET', KEYS[1])"), Script("return ARGV[1]")
+    await table.put([entry(1)])
+    with pytest.raises(RedisAwayError, match="args"):
+        await link.run_scripts([ScriptCall(script, ["k"], [b"said"]) for script in (right, wrong, right)])
+    await until_true(lambda: link.available, "the pause is over", deadline=PAUSE + 10)
+    assert await link.run_scripts([ScriptCall(right, ["k"], [b"one"]), ScriptCall(right, ["k"], [b"two"])]) == [
+        b"one",
+        b"two",
+    ]
+    assert await held(table) == (1, b"payload")
+
+
+@pytest.mark.parametrize("run", [asyncio.run, uvloop.run], ids=["asyncio", "uvloop"])
+async def test_connections_that_were_reset_are_replaced(
+    server: EmbeddedRedis, run: Callable[[Coroutine[None, None, None]], None]
+) -> None:
+    """Services run on uvloop, which says of one with RuntimeError."""
+    async with resetting_proxy(unquote(urlsplit(server.url()).path)) as proxy:
+
+        async def talk() -> None:
+            link = RedisLink(f"redis://127.0.0.1:{proxy.port}")
+            table = HashTable(link, "pres", 9)
+            await asyncio.gather(*(table.put([entry(number)]) for number in range(1, 4)))
+            assert proxy.reset() >= 3
+            for _ in range(5):
+                await asyncio.sleep(0)
+            assert await held(table) == (3, b"payload")
+            await link.close()
+
+        await asyncio.to_thread(run, talk())
 
 
 async def test_more_of_a_bucket_is_read_than_lua_takes_at_once(table: HashTable) -> None:

@@ -76,9 +76,11 @@ class BellListener:
     async def listen(self) -> None:
         """Call `heard` for every wake-up, for ever; subscribe again after Redis was away."""
         while True:
-            with contextlib.suppress(RedisError, OSError, TimeoutError):
-                await self._listen_once()
-            self.connected = False
+            try:
+                with contextlib.suppress(RedisError, OSError, TimeoutError):
+                    await self._listen_once()
+            finally:
+                self.connected = False
             self._heard()
             await asyncio.sleep(0.5)
 

@@ -76,7 +76,7 @@ for k = 1, #KEYS do
         if values.err and not string.find(values.err, 'WRONGTYPE', 1, true) then
             return values
         end
-        wrong = wrong + (values.err and 1 or 0)
+        wrong = wrong + (values.err and from == 1 and 1 or 0)
         for i = 1, to - from + 1 do
             found[#found + 1] = values[i] or false
         end
@@ -136,6 +136,11 @@ class HashTable:
     def bucket(self, presentity_hash: int) -> int:
         """The bucket of a presentity."""
         return presentity_hash & self._mask
+
+    @property
+    def database(self) -> int:
+        """The number of the database that it is in."""
+        return self._link.database
 
     @property
     def buckets(self) -> int:
@@ -278,8 +283,9 @@ class HashTable:
                 return
 
 
-UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError)
-"""What the readers below raise for a payload that is not ours; msgspec lets bad UTF-8 through as what it is."""
+UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+"""What the readers below raise for a payload that is not ours; msgspec lets bad UTF-8 and too deep a nesting through as
+what they are."""
 
 _number = struct.Struct(">I").pack
 _HEAD_LENGTH = 32

@@ -19,15 +19,17 @@ Told = tuple[bytes, int, bytes]
 class News(msgspec.Struct, array_like=True):
     """Entries of both tables."""
 
+    database: int
+    """The number of the database of Redis that has them: a channel is heard in all of them."""
     published: list[Told]
     dialogs: list[Told]
 
 
-def write_news(published: Sequence[Entry], dialogs: Sequence[Entry]) -> bytes:
+def write_news(database: int, published: Sequence[Entry], dialogs: Sequence[Entry]) -> bytes:
     """What a ring is to carry: nothing where there is too much of it."""
     if sum(len(entry.field) + len(entry.payload) for entry in (*published, *dialogs)) > MOST_NEWS:
         return b""
-    return _encode(News(list(map(_told, published)), list(map(_told, dialogs))))
+    return _encode(News(database, list(map(_told, published)), list(map(_told, dialogs))))
 
 
 def _told(entry: Entry) -> Told:

@@ -22,7 +22,11 @@ from redis.exceptions import NoScriptError, RedisError, ResponseError
 TIMEOUT = 0.5
 PAUSE = 1.0
 
+MAX_IDLE = 16
+"""Connections for scripts that are kept while nobody uses them."""
+
 Answer = TypeVar("Answer")
+Command = Sequence[str | bytes | int]
 
 
 class Script:
@@ -49,7 +53,7 @@ class RedisLink:
     """`run` calls Redis, or fails at once for PAUSE seconds after a failure."""
 
     def __init__(self, url: str, *, timeout: float = TIMEOUT) -> None:
-        """`timeout`: seconds that an answer may take."""
+        """`timeout`: seconds that an answer may take, or all those to scripts that go out together."""
         self.client: redis.asyncio.Redis = redis.asyncio.Redis.from_url(
             url,
             socket_timeout=timeout,
@@ -61,6 +65,12 @@ class RedisLink:
         self._away_until = 0.0
         self._idle: list[AbstractConnection] = []
         """Connections for scripts that nobody uses."""
+        self._closed = False
+
+    @property
+    def database(self) -> int:
+        """The number of the database: what keys are apart by, and channels are not."""
+        return int(self.client.connection_pool.connection_kwargs.get("db") or 0)
 
     @property
     def available(self) -> bool:
@@ -82,38 +92,43 @@ class RedisLink:
 
         A Redis that was restarted is taught the scripts again, and then carries out all of them again.
         """
+        commands = [("EVALSHA", script.sha, len(keys), *keys, *arguments) for script, keys, arguments in calls]
 
         async def attempt() -> list[Any]:
-            answers = await self._send(calls)
+            answers = await self._send(commands)
             if any(isinstance(answer, NoScriptError) for answer in answers):
-                for script in {call.script for call in calls}:
-                    await self.client.script_load(script.text)
-                answers = await self._send(calls)
+                texts = {call.script.text for call in calls}
+                answers = (await self._send([*(("SCRIPT", "LOAD", text) for text in texts), *commands]))[len(texts) :]
             for answer in answers:
                 if isinstance(answer, ResponseError):
                     raise answer
             return answers
 
-        return await self.run(attempt)
+        try:
+            return await self.run(attempt)
+        except RedisAwayError:
+            await self._close_idle()  # they lead to where there was no answer
+            raise
 
-    async def _send(self, calls: Sequence[ScriptCall]) -> list[Any]:
-        """The answers to the calls, of which each may be a ResponseError."""
+    async def _send(self, commands: Sequence[Command]) -> list[Any]:
+        """The answers to commands that may be repeated, of which each may be a ResponseError."""
         while self._idle:
-            # Redis may have ended it since it was used last; scripts may be repeated.
-            with contextlib.suppress(NotConnectedError):
-                return await self._exchange(self._idle.pop(), calls)
+            with contextlib.suppress(NotConnectedError):  # Redis has ended it since it was used last
+                return await self._exchange(self._idle.pop(), commands)
         pool = self.client.connection_pool
         # One time limit for the whole exchange instead of one for each step, which redis-py keeps with a task.
         connection = pool.connection_class(**{**pool.connection_kwargs, "socket_timeout": None})
-        return await self._exchange(connection, calls)
+        return await self._exchange(connection, commands)
 
-    async def _exchange(self, connection: AbstractConnection, calls: Sequence[ScriptCall]) -> list[Any]:
+    async def _exchange(self, connection: AbstractConnection, commands: Sequence[Command]) -> list[Any]:
         answers: list[Any] = []
         try:
             async with asyncio.timeout(self._timeout):
-                commands = [("EVALSHA", script.sha, len(keys), *keys, *rest) for script, keys, rest in calls]
-                await connection.send_packed_command(connection.pack_commands(commands), check_health=False)
-                for _ in calls:
+                try:
+                    await connection.send_packed_command(connection.pack_commands(commands), check_health=False)
+                except RuntimeError as error:  # what uvloop says of a connection that was reset
+                    raise NotConnectedError(str(error)) from error
+                for _ in commands:
                     try:
                         answers.append(await connection.read_response(timeout=math.inf))
                     except ResponseError as error:
@@ -121,8 +136,16 @@ class RedisLink:
         except BaseException:
             await connection.disconnect(nowait=True)
             raise
-        self._idle.append(connection)
+        if self._closed or len(self._idle) >= MAX_IDLE:
+            await connection.disconnect(nowait=True)
+        else:
+            self._idle.append(connection)
         return answers
+
+    async def _close_idle(self) -> None:
+        while self._idle:
+            with contextlib.suppress(RedisError, OSError):
+                await self._idle.pop().disconnect(nowait=True)
 
     def lost(self) -> None:
         """A call has failed: nobody else tries for PAUSE seconds."""
@@ -130,6 +153,6 @@ class RedisLink:
 
     async def close(self) -> None:
         """Close all connections."""
-        while self._idle:
-            await self._idle.pop().disconnect(nowait=True)
+        self._closed = True
+        await self._close_idle()
         await self.client.aclose()

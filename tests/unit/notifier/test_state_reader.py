@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import pytest
 
+from notifier.adapters import state_reader
 from notifier.adapters.postgres import State
 from notifier.adapters.state_reader import DIALOG_OCTETS, Key, StateReader
 from notifier.domain.claims import Claim
@@ -130,7 +131,7 @@ async def bodies(reader: StateReader, version: int) -> list[bytes]:
 async def test_a_state_that_a_ring_told_is_asked_for_nowhere() -> None:
     store = Dialogs()
     reader = reader_with_cache(store)
-    reader.learn(write_news(state(7, publication(b"one", 7)), []))
+    reader.learn(write_news(0, state(7, publication(b"one", 7)), []))
     assert await bodies(reader, 7) == [b"<one/>"]
     assert (store.asked, reader.hits) == ([], {"memory": 1, "redis": 0, "postgres": 0})
 
@@ -138,8 +139,8 @@ async def test_a_state_that_a_ring_told_is_asked_for_nowhere() -> None:
 async def test_a_ring_adds_to_what_those_before_it_told() -> None:
     store = Dialogs()
     reader = reader_with_cache(store)
-    reader.learn(write_news(state(7, publication(b"one", 7)), []))
-    reader.learn(write_news(state(8, publication(b"two", 8), publication(b"one", 7), told=1), []))
+    reader.learn(write_news(0, state(7, publication(b"one", 7)), []))
+    reader.learn(write_news(0, state(8, publication(b"two", 8), publication(b"one", 7), told=1), []))
     assert await bodies(reader, 8) == [b"<one/>", b"<two/>"]
     assert store.asked == []
 
@@ -148,7 +149,7 @@ async def test_a_ring_adds_to_what_those_before_it_told() -> None:
 async def test_a_state_of_another_version_is_not_used(version: int) -> None:
     store = Dialogs()
     reader = reader_with_cache(store)
-    reader.learn(write_news(state(7, publication(b"one", 7)), []))
+    reader.learn(write_news(0, state(7, publication(b"one", 7)), []))
     assert await bodies(reader, version) == []
     assert store.asked == [ALICE.encode()]
 
@@ -160,7 +161,7 @@ async def test_a_state_of_which_a_publication_was_not_told_or_is_another_one_is_
     ):
         store = Dialogs()
         reader = reader_with_cache(store)
-        reader.learn(write_news(entries, []))
+        reader.learn(write_news(0, entries, []))
         assert await bodies(reader, 7) == []
         assert store.asked == [ALICE.encode()]
 
@@ -169,13 +170,15 @@ async def test_a_state_of_which_a_publication_was_not_told_or_is_another_one_is_
 async def test_a_dialog_that_a_ring_told_is_used_at_its_revision(revision: int, asked: list[bytes]) -> None:
     store = Dialogs(dialog("bob", revision=2))
     reader = reader_with_cache(store)
-    reader.learn(write_news([], [dialog_entry(dialog("bob"))]))
+    reader.learn(write_news(0, [], [dialog_entry(dialog("bob"))]))
     found = await reader.dialogs([claim("bob", revision=revision)])
     assert [record.revision for record in found.values()] == [revision]
     assert store.asked == asked
 
 
-@pytest.mark.parametrize("news", [b"\xc1", b"\x92\x90", b"\x92\x90\x91\xa1x"])
+@pytest.mark.parametrize(
+    "news", [b"\xc1", b"\x93\x00\x90", b"\x93\x00\x90\x91\xa1x", b"\x93\x00\x90" + b"\x91" * 100_000], ids=range(4)
+)
 async def test_news_that_are_none_of_ours_are_passed_over(news: bytes) -> None:
     reader = reader_with_cache(Dialogs(dialog("bob")))
     reader.learn(news)
@@ -184,5 +187,30 @@ async def test_news_that_are_none_of_ours_are_passed_over(news: bytes) -> None:
 
 def test_too_much_is_not_told() -> None:
     part = Entry(1, b"field", 1, 2000.0, MOST_NEWS // 4 * b"x")
-    assert write_news([part, part], [part])
-    assert write_news([part, part], [part, part]) == b""
+    assert write_news(0, [part, part], [part])
+    assert write_news(0, [part, part], [part, part]) == b""
+
+
+async def test_news_from_another_database_of_the_same_server_are_another_system_s() -> None:
+    store = Dialogs()
+    reader = reader_with_cache(store)
+    reader.learn(write_news(1, state(7, publication(b"one", 7)), []))
+    assert await bodies(reader, 7) == []
+    assert store.asked == [ALICE.encode()]
+
+
+@pytest.mark.parametrize("limit", ["TOLD", "TOLD_OCTETS"])
+async def test_so_much_is_remembered_of_what_rings_told(monkeypatch: pytest.MonkeyPatch, limit: str) -> None:
+    uris = [f"sip:user{number}@example.com" for number in range(30)]
+    keys: list[tuple[Key, int]] = [((presentity_hash(uri), uri, "presence"), 1) for uri in uris]
+    told = [
+        [manifest_entry(*key, ManifestRecord(version, []), 3000.0)]
+        for key, version in keys
+    ]  # fmt: skip
+    octets = sum(len(entry.field) + len(entry.payload) + 200 for (entry,) in told[:10])
+    monkeypatch.setattr(state_reader, limit, 10 if limit == "TOLD" else octets + 100)
+    reader = reader_with_cache(Dialogs())
+    for entries in told:
+        reader.learn(write_news(0, entries, []))
+    await reader.states(keys)
+    assert reader.hits == {"memory": 10, "redis": 0, "postgres": 20}

@@ -128,8 +128,10 @@ class StateReader:
         try:
             told = read_news(news)
         except UNREADABLE as error:
-            self._published.distrust(str(error), b"")
+            self._published.distrust(str(error), b"what a ring has brought")
             return
+        if told.database != self._published.database:
+            return  # another system's, on the same server
         for field, version, payload in (*told.published, *told.dialogs):
             self._told.put(field, (version, payload))
 

@@ -66,14 +66,16 @@ class RedisAnnouncer:
         self._something.clear()
         self._wake.clear()
         try:
+            written = [() if table is None else entries for table, entries in zip(self._tables, waiting, strict=True)]
             calls = [
                 call
-                for table, entries in zip(self._tables, waiting, strict=True)
+                for table, entries in zip(self._tables, written, strict=True)
                 if entries and table is not None
                 for call in table.writes(entries)
             ]
             if wake:
-                calls.append(ringing(write_news(*waiting)))
+                published, dialogs = written
+                calls.append(ringing(write_news(self._link.database, published, dialogs)))
             if calls:
                 await self._link.run_scripts(calls)
         except RedisAwayError:
