@@ -284,8 +284,8 @@ class HashTable:
 
 
 UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
-"""What the readers below raise for a payload that is not ours; msgspec lets bad UTF-8 and too deep a nesting through as
-what they are."""
+"""What the readers below raise for a payload that is not ours; msgspec lets bad UTF-8 and too deep a nesting through
+as what they are."""
 
 _number = struct.Struct(">I").pack
 _HEAD_LENGTH = 32
