@@ -38,6 +38,8 @@ _SHELL = set("|&;$<>(`")
 _READS = {"list", "show", "explain", "status", "queue", "curl", "get", "doctor"}
 PATIENCE = 60.0
 """Seconds; only a failure uses them up."""
+ENDS = {0, 1, -signal.SIGINT}
+"""How what goes on may end: by itself, since the server ended its subscription, while it was about to."""
 
 
 @dataclass
@@ -146,7 +148,9 @@ class Replay:
         for process in self._going_on:
             with suppress(ProcessLookupError):  # a subscription that was ended for good ends its command
                 process.send_signal(signal.SIGINT)
-            await asyncio.wait_for(process.wait(), PATIENCE)
+            told = (await asyncio.wait_for(process.communicate(), PATIENCE))[0].decode()
+            assert "Traceback" not in told, told
+            assert process.returncode in ENDS, f"{process.returncode}: {told}"
         self._going_on.clear()
 
     async def _start(self, text: str) -> str:
