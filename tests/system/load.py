@@ -39,8 +39,9 @@ T1, T2 = 0.2, 2.0
 PATIENCE = 40.0
 """Seconds until a request without a final answer is given up; longer than Timer F of a phone."""
 DEADLINE = 60.0
-TIMER_N = 64 * T1
-"""Seconds after which a watcher that unsubscribed waits no more for the last NOTIFY (RFC 6665 section 4.1.2)."""
+GONE_FOR_GOOD = 3.0
+"""Seconds after which a watcher that unsubscribed waits no more for the last NOTIFY, where the server may have lost
+its request, and takes no other one. Timer N (RFC 6665 section 4.1.2) would be longer than the test."""
 RECONNECT_PAUSE = 0.05
 IGNORED = 0.05
 """The part of the NOTIFYs whose first copy a watcher over UDP does not answer, as if it had been lost."""
@@ -303,7 +304,8 @@ class Watcher:
             ended = self._ended[dialog.call_id]
             if self._lossy:
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(ended.wait(), TIMER_N)
+                    await asyncio.wait_for(ended.wait(), GONE_FOR_GOOD)
+                ended.set()
                 return
             await until_true(
                 lambda: ended.is_set() or self.line.phone.closed.is_set(),
