@@ -31,7 +31,9 @@ class Lamp:
 
     async def subscribe(self, *, expires: int | None = 600, accept: str | None = TYPE) -> Message:
         """The response to a SUBSCRIBE: the first one, or a later one in its dialog."""
-        request = self.phone.subscribe(self.dialog, event=self.event, accept=accept, expires=expires)
+        # UDP by name: what is too large for it would be tried over TCP first, at a port that may be somebody else's.
+        contact = self.phone.contact.replace(">", ";transport=udp>") if self.phone.transport == "udp" else None
+        request = self.phone.subscribe(self.dialog, event=self.event, accept=accept, expires=expires, contact=contact)
         response = await self.phone.request(request)
         assert response.status == 200
         learn(self.dialog, response)

@@ -45,6 +45,7 @@ from vedette.store.hash_tables import (
     read_publication,
     tombstone,
 )
+from vedette.store.news import read_news
 from vedette.store.redis_link import PAUSE, RedisAwayError, RedisLink, Script, ScriptCall
 from vedette_cli.supervisor.embedded_redis import EmbeddedRedis
 
@@ -426,6 +427,27 @@ async def test_what_wakes_nobody_is_gathered_and_goes_along_with_what_does(
     announcer.announce(published=[entry(1, field=b"last")])
     await announcer.tell_now()
     assert await held(b"last")
+
+
+@pytest.mark.parametrize("cached", [True, False])
+async def test_what_was_written_is_told_and_nothing_else(table: HashTable, link: RedisLink, *, cached: bool) -> None:
+    """With fallback2db=0 there is no cache of dialogs (and no reader that would take one from a ring)."""
+    heard: list[bytes] = []
+    listener = BellListener(link, "one", lambda: None, heard.append)
+    listening = asyncio.create_task(listener.listen())
+    try:
+        await until_true(lambda: listener.connected, "it listens")
+        announcer = RedisAnnouncer(link, table, HashTable(link, "subs", 9) if cached else None)
+        gone = tombstone(HASH, b"removed", 9, FAR)
+        announcer.announce(published=[entry(1), gone], dialogs=[entry(2, field=b"dialog")], wake=True)
+        await announcer.tell_now()
+        await until_true(lambda: heard != [], "the bell was heard")
+        news = read_news(heard[0])
+        assert news.published == [(b"field", 1, b"payload"), (b"removed", 9, b"")]
+        assert news.dialogs == ([(b"dialog", 2, b"payload")] if cached else [])
+    finally:
+        listening.cancel()
+        await asyncio.gather(listening, return_exceptions=True)
 
 
 async def test_after_a_call_that_wrote_little_there_is_room_for_more(
