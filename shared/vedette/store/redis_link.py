@@ -118,6 +118,12 @@ class RedisLink:
         pool = self.client.connection_pool
         # One time limit for the whole exchange instead of one for each step, which redis-py keeps with a task.
         connection = pool.connection_class(**{**pool.connection_kwargs, "socket_timeout": None})
+        try:
+            async with asyncio.timeout(TIMEOUT):
+                await connection.connect()  # type: ignore[no-untyped-call]
+        except BaseException:
+            await connection.disconnect(nowait=True)
+            raise
         return await self._exchange(connection, commands)
 
     async def _exchange(self, connection: AbstractConnection, commands: Sequence[Command]) -> list[Any]:
