@@ -164,9 +164,7 @@ class HashTable:
             by_bucket.setdefault(self.bucket(entry.presentity_hash), []).append(
                 b"%b%b%b%b" % (_number(len(entry.field)), entry.field, _number(len(value)), value)
             )
-        buckets = list(by_bucket)
-        for start in range(0, len(buckets), BUCKETS_IN_A_CALL):
-            some = buckets[start : start + BUCKETS_IN_A_CALL]
+        for some in _parts(list(by_bucket)):
             written = [part for bucket in some for part in (_number(len(by_bucket[bucket])), *by_bucket[bucket])]
             yield ScriptCall(_PUT, [self.key(bucket) for bucket in some], [b"".join(written)])
 
@@ -178,14 +176,12 @@ class HashTable:
         found: list[tuple[int, bytes] | None] = [None] * len(wanted)
         if not wanted:
             return found
-        buckets = list(by_bucket)
-        parts = [buckets[start : start + BUCKETS_IN_A_CALL] for start in range(0, len(buckets), BUCKETS_IN_A_CALL)]
-        orders = [[index for bucket in part for index in by_bucket[bucket]] for part in parts]
+        orders: list[list[int]] = []
         calls: list[ScriptCall] = []
-        for part in parts:
-            fields = [[wanted[index][1] for index in by_bucket[bucket]] for bucket in part]
-            packed = [_packed(len(some), some) for some in fields]
-            calls.append(ScriptCall(_GET, [self.key(bucket) for bucket in part], [b"".join(packed)]))
+        for buckets in _parts(list(by_bucket)):
+            orders.append([index for bucket in buckets for index in by_bucket[bucket]])
+            packed = [_packed([wanted[index][1] for index in by_bucket[bucket]]) for bucket in buckets]
+            calls.append(ScriptCall(_GET, [self.key(bucket) for bucket in buckets], [b"".join(packed)]))
         for order, (wrong, values) in zip(orders, await self._link.run_scripts(calls), strict=True):
             for _ in range(wrong):
                 self.distrust("no hash", b"")
@@ -333,6 +329,12 @@ def tombstone(presentity_hash: int, field: bytes, version: int, now: float) -> E
     return Entry(presentity_hash, field, version, now + TOMBSTONE_SECONDS, b"")
 
 
-def _packed(count: int, texts: Sequence[bytes]) -> bytes:
-    """A number, and texts with their lengths, as the scripts read them."""
-    return _number(count) + b"".join([part for text in texts for part in (_number(len(text)), text)])
+def _parts(buckets: Sequence[int]) -> Iterator[Sequence[int]]:
+    """The buckets in as many calls as they need."""
+    for start in range(0, len(buckets), BUCKETS_IN_A_CALL):
+        yield buckets[start : start + BUCKETS_IN_A_CALL]
+
+
+def _packed(fields: Sequence[bytes]) -> bytes:
+    """Their number, and each with its length, as the script that reads takes them."""
+    return _number(len(fields)) + b"".join([part for field in fields for part in (_number(len(field)), field)])

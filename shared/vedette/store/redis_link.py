@@ -118,17 +118,14 @@ class RedisLink:
         pool = self.client.connection_pool
         # One time limit for the whole exchange instead of one for each step, which redis-py keeps with a task.
         connection = pool.connection_class(**{**pool.connection_kwargs, "socket_timeout": None})
-        try:
-            async with asyncio.timeout(TIMEOUT):
-                await connection.connect()  # type: ignore[no-untyped-call]
-        except BaseException:
-            await connection.disconnect(nowait=True)
-            raise
         return await self._exchange(connection, commands)
 
     async def _exchange(self, connection: AbstractConnection, commands: Sequence[Command]) -> list[Any]:
         answers: list[Any] = []
         try:
+            if not connection.is_connected:
+                async with asyncio.timeout(TIMEOUT):
+                    await connection.connect()  # type: ignore[no-untyped-call]
             async with asyncio.timeout(self._timeout):
                 try:
                     await connection.send_packed_command(connection.pack_commands(commands), check_health=False)
